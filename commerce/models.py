@@ -1,0 +1,13 @@
+"""Every table of the market, imported in one place for migrations and tests."""
+
+from importlib import import_module
+from pathlib import Path
+
+import commerce.core.outbox  # noqa: F401 - its table
+
+MODULES = sorted(path.parent.name for path in Path(__file__).parent.glob("*/models.py"))
+
+for _module in MODULES:
+    import_module(f"commerce.{_module}.models")
+
+__all__ = ["MODULES"]
