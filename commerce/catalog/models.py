@@ -1,0 +1,192 @@
+"""Sellers, what they sell, in which grades and at what price, and what it was recognised as."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Date, Double, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from commerce.core.db import Base, CreatedAt, History, Id
+
+
+class SellerKind(StrEnum):
+    HOUSEHOLD = "household"
+    COOPERATIVE = "cooperative"
+    COMPANY = "company"
+
+
+class Unit(StrEnum):
+    KG = "kg"
+    BOX = "box"
+    TONNE = "tonne"
+    PIECE = "piece"
+
+
+class ListingState(StrEnum):
+    """Of sellers and products alike: nothing is shown before the commune office has reviewed it."""
+
+    DRAFT = "draft"
+    REVIEW = "review"
+    APPROVED = "approved"
+    REFUSED = "refused"
+    PAUSED = "paused"
+
+
+class Seller(Base):
+    __tablename__ = "seller"
+    __table_args__ = (UniqueConstraint("commune_code", "folded"),)
+
+    id: Mapped[Id]
+    commune_code: Mapped[str] = mapped_column(ForeignKey("commune.code"), index=True)
+    person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id"), index=True)
+    kind: Mapped[str]
+    name: Mapped[str]
+    folded: Mapped[str]
+    sort_key: Mapped[str]
+    phone: Mapped[str]
+    address: Mapped[str]
+    registration: Mapped[str] = mapped_column(server_default="")
+    """Tax or business registration number; shown to buyers before they order, as the law asks."""
+    bank_bin: Mapped[str | None]
+    bank_account: Mapped[str | None]
+    bank_holder: Mapped[str | None]
+    state: Mapped[str]
+    demo: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[CreatedAt]
+
+
+class Product(Base):
+    __tablename__ = "product"
+    __table_args__ = (
+        UniqueConstraint("seller_id", "folded"),
+        Index(
+            "ix_product_search", "search", postgresql_using="gin", postgresql_ops={"search": "gin_trgm_ops"}
+        ),
+    )
+
+    id: Mapped[Id]
+    code: Mapped[str] = mapped_column(unique=True)
+    """Public and stable: in the address /p/{code}."""
+    seller_id: Mapped[int] = mapped_column(ForeignKey("seller.id"), index=True)
+    commune_code: Mapped[str] = mapped_column(ForeignKey("commune.code"), index=True)
+    name: Mapped[str]
+    folded: Mapped[str]
+    search: Mapped[str]
+    """Folded name, seller and commune together: one index answers the search box."""
+    sort_key: Mapped[str]
+    description: Mapped[str] = mapped_column(server_default="")
+    unit: Mapped[str]
+    industry: Mapped[str]
+    """One of the six OCOP industries: food, drink, medicinal, handicraft, ornamental, tourism."""
+    origin: Mapped[str] = mapped_column(server_default="")
+    shelf_life: Mapped[str] = mapped_column(server_default="")
+    fresh: Mapped[bool] = mapped_column(server_default=text("false"))
+    harvest_from: Mapped[date | None] = mapped_column(Date)
+    harvest_to: Mapped[date | None] = mapped_column(Date)
+    state: Mapped[str]
+    photo_id: Mapped[int | None]
+    """The photo shown first; a row of `photo`."""
+    art: Mapped[str] = mapped_column(server_default="")
+    """Name of the drawing shown while there is no photo."""
+    papers_checked_at: Mapped[datetime | None]
+    """When the office saw the quality papers; without, the product cannot be pinned."""
+    demo: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[CreatedAt]
+
+
+class Grade(Base):
+    __tablename__ = "grade"
+    __table_args__ = (
+        UniqueConstraint("product_id", "name"),
+        CheckConstraint("price > 0", name="price_positive"),
+    )
+
+    id: Mapped[Id]
+    product_id: Mapped[int] = mapped_column(ForeignKey("product.id", ondelete="CASCADE"))
+    name: Mapped[str]
+    """`A`, `B`, `C`, or empty for goods of one grade."""
+    price: Mapped[int]
+    """Whole dong for one unit of the product."""
+    position: Mapped[int] = mapped_column(server_default="0")
+    active: Mapped[bool] = mapped_column(server_default=text("true"))
+
+
+class Photo(Base):
+    """A product's picture in S3: `widths` WebP files named by the hash of the cleaned original."""
+
+    __tablename__ = "photo"
+
+    id: Mapped[Id]
+    product_id: Mapped[int] = mapped_column(ForeignKey("product.id", ondelete="CASCADE"), index=True)
+    sha256: Mapped[str]
+    width: Mapped[int]
+    height: Mapped[int]
+    widths: Mapped[list[Any]]
+    alt: Mapped[str] = mapped_column(server_default="")
+    created_at: Mapped[CreatedAt]
+
+
+class Recognition(Base):
+    """One OCOP decision about a product. A product has a history of them; only the current one is shown."""
+
+    __tablename__ = "recognition"
+    __table_args__ = (
+        UniqueConstraint("product_id", "decision"),
+        CheckConstraint("stars BETWEEN 3 AND 5", name="stars"),
+    )
+
+    id: Mapped[Id]
+    product_id: Mapped[int] = mapped_column(ForeignKey("product.id", ondelete="CASCADE"), index=True)
+    stars: Mapped[int]
+    score: Mapped[float | None] = mapped_column(Double)
+    decision: Mapped[str]
+    issuer: Mapped[str]
+    granted_on: Mapped[date] = mapped_column(Date)
+    expires_on: Mapped[date] = mapped_column(Date)
+    withdrawn_on: Mapped[date | None] = mapped_column(Date)
+    demo: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class RegisterEntry(Base):
+    """OCOP products of the province as the press reported them: reference data, not for sale."""
+
+    __tablename__ = "register_entry"
+
+    row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    product_name: Mapped[str]
+    producer: Mapped[str]
+    producer_kind: Mapped[str]
+    stars: Mapped[int | None]
+    evidence_status: Mapped[str]
+    event_date: Mapped[date | None] = mapped_column(Date)
+    commune_code: Mapped[str | None] = mapped_column(ForeignKey("commune.code"), index=True)
+    former_place: Mapped[str]
+    industry: Mapped[str]
+    search: Mapped[str]
+    sort_key: Mapped[str]
+    source: Mapped[str]
+    note: Mapped[str]
+
+
+class Bank(Base):
+    """Vietnamese banks with the number VietQR knows them by."""
+
+    __tablename__ = "bank"
+
+    bin: Mapped[str] = mapped_column(primary_key=True)
+    code: Mapped[str]
+    short_name: Mapped[str]
+    name: Mapped[str]
+    takes_vietqr: Mapped[bool]
+    source: Mapped[str]
+
+
+class SellerHistory(History, Base):
+    __tablename__ = "seller_history"
+
+
+class ProductHistory(History, Base):
+    __tablename__ = "product_history"

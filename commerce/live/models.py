@@ -1,0 +1,136 @@
+"""Live sessions: what is planned, shown, pinned, discounted and said."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from commerce.core.db import Base, CreatedAt, History, Id
+
+
+class LiveState(StrEnum):
+    SCHEDULED = "scheduled"
+    LIVE = "live"
+    ENDED = "ended"
+    CANCELLED = "cancelled"
+    TAKEN_DOWN = "taken_down"
+
+
+class LiveSession(Base):
+    __tablename__ = "live_session"
+
+    id: Mapped[Id]
+    code: Mapped[str] = mapped_column(unique=True)
+    """Public, upper-case: in the address /live/{code} and in the room's name."""
+    commune_code: Mapped[str] = mapped_column(ForeignKey("commune.code"), index=True)
+    host_id: Mapped[int] = mapped_column(ForeignKey("person.id"))
+    title: Mapped[str]
+    state: Mapped[str] = mapped_column(index=True)
+    starts_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    pinned_id: Mapped[int | None]
+    """The line-up item pinned now; a row of `lineup_item`."""
+    poster: Mapped[str] = mapped_column(server_default="")
+    """Name of the drawing shown while there is no picture."""
+    rehearsal: Mapped[bool] = mapped_column(server_default=text("false"))
+    taken_down_reason: Mapped[str] = mapped_column(server_default="")
+    rules_accepted_at: Mapped[datetime | None]
+    """When the host accepted the rulebook for livestream selling, for this session."""
+    demo: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[CreatedAt]
+
+
+class LiveSessionHistory(History, Base):
+    __tablename__ = "live_session_history"
+
+
+class LineupItem(Base):
+    """One thing that can be ordered in a session, under a short code people can say and type."""
+
+    __tablename__ = "lineup_item"
+    __table_args__ = (
+        UniqueConstraint("live_session_id", "code"),
+        UniqueConstraint("live_session_id", "grade_id"),
+    )
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(ForeignKey("live_session.id", ondelete="CASCADE"))
+    grade_id: Mapped[int] = mapped_column(ForeignKey("grade.id"), index=True)
+    code: Mapped[str]
+    position: Mapped[int]
+    removed_at: Mapped[datetime | None]
+
+
+class Pin(Base):
+    """One stretch of time in which an item was pinned; orders carry the pin they came through."""
+
+    __tablename__ = "pin"
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), index=True
+    )
+    item_id: Mapped[int] = mapped_column(ForeignKey("lineup_item.id"))
+    by: Mapped[int | None]
+    at: Mapped[CreatedAt]
+    until: Mapped[datetime | None]
+
+
+class Deal(Base):
+    """A lower price for a while and for so many units; the database's clock decides whether it still runs."""
+
+    __tablename__ = "deal"
+    __table_args__ = (
+        CheckConstraint("price > 0", name="price_positive"),
+        CheckConstraint("taken >= 0 AND taken <= quantity", name="taken_within_quantity"),
+    )
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), index=True
+    )
+    item_id: Mapped[int] = mapped_column(ForeignKey("lineup_item.id"))
+    price: Mapped[int]
+    quantity: Mapped[int]
+    taken: Mapped[int] = mapped_column(server_default="0")
+    per_buyer: Mapped[int | None]
+    starts_at: Mapped[CreatedAt]
+    ends_at: Mapped[datetime]
+    by: Mapped[int | None]
+    stopped_at: Mapped[datetime | None]
+
+
+class Comment(Base):
+    __tablename__ = "comment"
+    __table_args__ = (Index("ix_comment_live_session_id_id", "live_session_id", "id"),)
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(ForeignKey("live_session.id", ondelete="CASCADE"))
+    visitor: Mapped[str]
+    name: Mapped[str]
+    text: Mapped[str]
+    at: Mapped[CreatedAt]
+    hidden_at: Mapped[datetime | None]
+    hidden_by: Mapped[int | None]
+    source: Mapped[str] = mapped_column(server_default="page")
+    reading: Mapped[dict[str, Any] | None]
+    """What the comment-order parser understood, if anything."""
+    demo: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
+class LiveCounter(Base):
+    """What was ordered in a session so far: changed only in the transaction that places or cancels orders."""
+
+    __tablename__ = "live_counter"
+
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    orders: Mapped[int] = mapped_column(server_default="0")
+    units: Mapped[int] = mapped_column(server_default="0")
+    gmv: Mapped[int] = mapped_column(server_default="0")

@@ -1,0 +1,132 @@
+"""Orders, and the stock they take."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from commerce.core.db import Base, CreatedAt, History, Id
+
+
+class OrderState(StrEnum):
+    PLACED = "placed"
+    CONFIRMED = "confirmed"
+    PACKED = "packed"
+    SHIPPED = "shipped"
+    DELIVERED = "delivered"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class Stock(Base):
+    """What there is of one grade. Written by orders.stock alone; the CHECK is the last net."""
+
+    __tablename__ = "stock"
+    __table_args__ = (
+        CheckConstraint("on_hand >= 0", name="on_hand_not_negative"),
+        CheckConstraint("reserved >= 0 AND reserved <= on_hand", name="reserved_within_on_hand"),
+    )
+
+    grade_id: Mapped[int] = mapped_column(ForeignKey("grade.id"), primary_key=True, autoincrement=False)
+    on_hand: Mapped[int]
+    reserved: Mapped[int] = mapped_column(server_default="0")
+    """Promised to orders that are not shipped yet. Free to sell: on_hand - reserved."""
+
+
+class StockMovement(Base):
+    """The append-only ledger from which the balance can be rebuilt."""
+
+    __tablename__ = "stock_movement"
+
+    id: Mapped[Id]
+    grade_id: Mapped[int] = mapped_column(ForeignKey("grade.id"), index=True)
+    on_hand: Mapped[int] = mapped_column(server_default="0")
+    reserved: Mapped[int] = mapped_column(server_default="0")
+    """Changes, signed."""
+    reason: Mapped[str]
+    order_id: Mapped[int | None] = mapped_column(index=True)
+    by: Mapped[int | None]
+    at: Mapped[CreatedAt]
+
+
+class Purchase(Base):
+    """What one buyer sent at once: one or more orders, each of exactly one seller."""
+
+    __tablename__ = "purchase"
+
+    id: Mapped[Id]
+    code: Mapped[str] = mapped_column(unique=True)
+    placed_at: Mapped[CreatedAt]
+
+
+class IdempotencyKey(Base):
+    """The answer a key already got, for 24 hours."""
+
+    __tablename__ = "idempotency_key"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_hash: Mapped[str]
+    purchase_id: Mapped[int]
+    answer: Mapped[dict[str, Any]]
+    at: Mapped[CreatedAt] = mapped_column(index=True)
+
+
+class Order(Base):
+    __tablename__ = "order"
+    __table_args__ = (Index("ix_order_seller_id_placed_at", "seller_id", "placed_at"),)
+
+    id: Mapped[Id]
+    code: Mapped[str] = mapped_column(unique=True)
+    """Also the transfer memo: upper-case ASCII letters and digits, at most 25."""
+    key: Mapped[str]
+    """The secret of the tracking link; whoever holds it is the buyer."""
+    purchase_id: Mapped[int] = mapped_column(ForeignKey("purchase.id"), index=True)
+    seller_id: Mapped[int] = mapped_column(ForeignKey("seller.id"))
+    live_session_id: Mapped[int | None] = mapped_column(ForeignKey("live_session.id"), index=True)
+    pin_id: Mapped[int | None]
+    state: Mapped[str]
+    total: Mapped[int]
+    currency: Mapped[str] = mapped_column(server_default="VND")
+    payment_method: Mapped[str]
+    buyer_name: Mapped[str]
+    buyer_phone: Mapped[str] = mapped_column(index=True)
+    province_code: Mapped[str]
+    commune_code: Mapped[str]
+    """Of the delivery address; another province's codes are free text there."""
+    street: Mapped[str]
+    note: Mapped[str] = mapped_column(server_default="")
+    consent_at: Mapped[datetime]
+    visitor: Mapped[str] = mapped_column(server_default="")
+    source: Mapped[str] = mapped_column(server_default="")
+    entered_by: Mapped[int | None]
+    """The helper who typed it in, if it came from outside."""
+    demo: Mapped[bool] = mapped_column(server_default=text("false"))
+    placed_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime | None]
+
+
+class OrderHistory(History, Base):
+    __tablename__ = "order_history"
+
+
+class OrderLine(Base):
+    __tablename__ = "order_line"
+    __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
+
+    id: Mapped[Id]
+    order_id: Mapped[int] = mapped_column(ForeignKey("order.id"), index=True)
+    grade_id: Mapped[int] = mapped_column(ForeignKey("grade.id"), index=True)
+    deal_id: Mapped[int | None]
+    item_code: Mapped[str]
+    """The short code it was ordered by: A1."""
+    product_name: Mapped[str]
+    grade_name: Mapped[str]
+    unit: Mapped[str]
+    unit_price: Mapped[int]
+    quantity: Mapped[int]
+    amount: Mapped[int]
