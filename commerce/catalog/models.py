@@ -114,6 +114,38 @@ class Grade(Base):
     active: Mapped[bool] = mapped_column(server_default=text("true"))
 
 
+class Stock(Base):
+    """What there is of one grade. Written by catalog.stock alone; the CHECK is the last net."""
+
+    __tablename__ = "stock"
+    __table_args__ = (
+        CheckConstraint("on_hand >= 0", name="on_hand_not_negative"),
+        CheckConstraint("reserved >= 0 AND reserved <= on_hand", name="reserved_within_on_hand"),
+    )
+
+    grade_id: Mapped[int] = mapped_column(ForeignKey("grade.id"), primary_key=True, autoincrement=False)
+    on_hand: Mapped[int]
+    reserved: Mapped[int] = mapped_column(server_default="0")
+    """Promised to orders that are not shipped yet. Free to sell: on_hand - reserved."""
+
+
+class StockMovement(Base):
+    """The append-only ledger from which the balance can be rebuilt."""
+
+    __tablename__ = "stock_movement"
+
+    id: Mapped[Id]
+    grade_id: Mapped[int] = mapped_column(ForeignKey("grade.id"), index=True)
+    on_hand: Mapped[int] = mapped_column(server_default="0")
+    reserved: Mapped[int] = mapped_column(server_default="0")
+    """Changes, signed."""
+    reason: Mapped[str]
+    order_id: Mapped[int | None] = mapped_column(index=True)
+    """The order it was for; no foreign key, the catalogue knows no orders."""
+    by: Mapped[int | None]
+    at: Mapped[CreatedAt]
+
+
 class Photo(Base):
     """A product's picture in S3: `widths` WebP files named by the hash of the cleaned original."""
 

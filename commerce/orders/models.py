@@ -1,4 +1,4 @@
-"""Orders, and the stock they take."""
+"""Orders: what was bought, by whom, from whom, and what became of it."""
 
 from __future__ import annotations
 
@@ -21,37 +21,6 @@ class OrderState(StrEnum):
     REFUSED = "refused"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
-
-
-class Stock(Base):
-    """What there is of one grade. Written by orders.stock alone; the CHECK is the last net."""
-
-    __tablename__ = "stock"
-    __table_args__ = (
-        CheckConstraint("on_hand >= 0", name="on_hand_not_negative"),
-        CheckConstraint("reserved >= 0 AND reserved <= on_hand", name="reserved_within_on_hand"),
-    )
-
-    grade_id: Mapped[int] = mapped_column(ForeignKey("grade.id"), primary_key=True, autoincrement=False)
-    on_hand: Mapped[int]
-    reserved: Mapped[int] = mapped_column(server_default="0")
-    """Promised to orders that are not shipped yet. Free to sell: on_hand - reserved."""
-
-
-class StockMovement(Base):
-    """The append-only ledger from which the balance can be rebuilt."""
-
-    __tablename__ = "stock_movement"
-
-    id: Mapped[Id]
-    grade_id: Mapped[int] = mapped_column(ForeignKey("grade.id"), index=True)
-    on_hand: Mapped[int] = mapped_column(server_default="0")
-    reserved: Mapped[int] = mapped_column(server_default="0")
-    """Changes, signed."""
-    reason: Mapped[str]
-    order_id: Mapped[int | None] = mapped_column(index=True)
-    by: Mapped[int | None]
-    at: Mapped[CreatedAt]
 
 
 class Purchase(Base):
