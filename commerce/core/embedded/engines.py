@@ -1,0 +1,122 @@
+"""The three engines together: one folder, one lock, one start, one stop."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from commerce.core.embedded.engine import Engine
+from commerce.core.embedded.errors import EngineFailed
+from commerce.core.embedded.folder import DataFolder, port_is_free
+from commerce.core.embedded.postgres import Postgres
+from commerce.core.embedded.processes import Keeper
+from commerce.core.embedded.seaweedfs import SeaweedFS
+from commerce.core.embedded.valkey import Valkey
+
+ENGINES: tuple[type[Engine], ...] = (Postgres, Valkey, SeaweedFS)
+TRIES = 5  # deaths before the first answer after which we stop hoping
+PATIENCE = 4.0  # seconds an engine gets to end by itself; the whole market has ten
+TELL_EVERY = 2.0  # seconds between progress lines
+
+
+class Engines:
+    """The engines of one data folder, as a context manager.
+
+    `environ` decides which engines are ours: one whose URL it holds is not started. Raises FolderInUse,
+    FolderUnusable or EngineFailed on entry, with nothing left running.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path | str,
+        environ: Mapping[str, str] | None = None,
+        report: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._environ = os.environ if environ is None else environ
+        self._report = report
+        self.folder = DataFolder(Path(data_dir))
+        self.secrets: dict[str, str] = {}
+        self.engines: list[Engine] = []
+        self._keeper: Keeper | None = None
+
+    def __enter__(self) -> Self:
+        self.folder.lock(self._report)
+        try:
+            self.secrets = self.folder.secrets()
+            self.engines = [kind(self.folder, self.secrets) for kind in ENGINES if not self._given(kind)]
+            self._keeper = Keeper(self._report)
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def environment(self) -> dict[str, str]:
+        """CHOPHIEN_* for every process of this market: engines (ours or given), signing key, data folder."""
+        values = {name: value for name, value in self._environ.items() if name.startswith("CHOPHIEN_")}
+        values.setdefault("CHOPHIEN_SECRET_KEY", self.secrets["secret_key"])
+        values["CHOPHIEN_DATA_DIR"] = str(self.folder.path)
+        for engine in self.engines:
+            values |= engine.environment()
+        return values
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of the engines that are running now, by name."""
+        return {} if self._keeper is None else self._keeper.pids()
+
+    def _given(self, kind: type[Engine]) -> bool:
+        return bool(self._environ.get(kind.replaced_by, "").strip())
+
+    def _start(self) -> None:
+        assert self._keeper is not None
+        for engine in self.engines:
+            engine.choose_ports()
+        with ThreadPoolExecutor(max_workers=len(ENGINES)) as pool:
+            starts = {engine.name: pool.submit(self._start_one, engine) for engine in self.engines}
+            began = told = time.monotonic()
+            while waiting := [name for name, start in starts.items() if not start.done()]:
+                time.sleep(0.02)
+                now = time.monotonic()
+                if now - told >= TELL_EVERY:
+                    told = now
+                    self._report(f"waiting for {', '.join(waiting)} ({now - began:.0f} s)")
+                failed = [start for start in starts.values() if start.done() and start.exception()]
+                if failed:
+                    self._keeper.close(PATIENCE)  # the others stop waiting for what will not come
+            for start in starts.values():
+                start.result()
+
+    def _start_one(self, engine: Engine) -> None:
+        assert self._keeper is not None
+        engine.prepare()
+        program = engine.program()
+        self._keeper.start(program)
+        seen = 0
+        while not engine.answers():
+            deaths = self._keeper.deaths(engine.name)
+            if deaths >= TRIES:
+                tail = program.log.read_text(errors="replace").splitlines()[-8:]
+                raise EngineFailed(engine.name, program.log, "\n".join(tail))
+            if deaths > seen:
+                seen = deaths
+                if not all(port_is_free(port) for port in engine.ports.values()):
+                    engine.choose_ports()  # somebody took one between our look and its start
+            time.sleep(0.02)
+
+    def _stop(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close(PATIENCE)
+            self._keeper = None
+        for engine in self.engines:
+            engine.tidy()
+        self.folder.unlock()
