@@ -1,0 +1,131 @@
+"""Real engines for the tests: started once; a fresh database, an empty Valkey and bucket for each test.
+
+def test_…(settings):      everything a process needs, on engines of its own
+async def test_…(sessions): commerce.core.db.sessions, pointed at this test's database
+database_url, valkey_url, s3_bucket: one engine alone; environ: all of it as CHOPHIEN_* variables
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import boto3
+import pytest
+import valkey
+
+from commerce.core import db, migrate
+from commerce.core.embedded import Engines, temporary_folder
+from commerce.core.settings import Settings
+
+TEMPLATE = "migrated"
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Engines]:
+    """PostgreSQL, Valkey and S3 in a temporary folder. For tests that kill engines, start your own."""
+    with temporary_folder() as folder, Engines(folder, environ={}) as running:
+        yield running
+
+
+class Databases:
+    """Makes and drops databases (about 40 ms), on one connection kept in a thread of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._numbers = itertools.count(1)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._link = self._run(asyncpg.connect(url))
+        self._run(self._link.execute(f"CREATE DATABASE {TEMPLATE}"))
+        with ThreadPoolExecutor(1) as pool:  # it runs a loop of its own
+            pool.submit(migrate.upgrade, self.named(TEMPLATE)).result()
+
+    def named(self, name: str) -> str:
+        return urlsplit(self.url)._replace(path=f"/{name}").geturl()
+
+    def clone(self) -> str:
+        """Name of a new database with the newest schema and no rows but those of the migrations."""
+        name = f"test_{next(self._numbers)}"
+        self._run(self._link.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+        return name
+
+    def drop(self, name: str) -> None:
+        self._run(self._link.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+
+    def close(self) -> None:
+        self._run(self._link.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+@pytest.fixture(scope="session")
+def databases(engines: Engines) -> Iterator[Databases]:
+    made = Databases(engines.environment()["CHOPHIEN_DATABASE_URL"])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def database_url(databases: Databases) -> Iterator[str]:
+    name = databases.clone()
+    yield databases.named(name)
+    databases.drop(name)
+
+
+@pytest.fixture
+def valkey_url(engines: Engines) -> str:
+    url = engines.environment()["CHOPHIEN_VALKEY_URL"]
+    with valkey.Valkey.from_url(url) as client:
+        client.flushall()
+    return url
+
+
+@pytest.fixture(scope="session")
+def s3(engines: Engines) -> Any:
+    """A boto3 client."""
+    environ = engines.environment()
+    return boto3.client(
+        "s3",
+        endpoint_url=environ["CHOPHIEN_S3_ENDPOINT"],
+        aws_access_key_id=environ["CHOPHIEN_S3_ACCESS_KEY"],
+        aws_secret_access_key=environ["CHOPHIEN_S3_SECRET_KEY"],
+        region_name="us-east-1",
+    )
+
+
+@pytest.fixture
+def s3_bucket(engines: Engines, s3: Any) -> Iterator[str]:
+    bucket = engines.environment()["CHOPHIEN_S3_BUCKET"]
+    yield bucket
+    while found := s3.list_objects_v2(Bucket=bucket).get("Contents"):
+        s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": item["Key"]} for item in found]})
+
+
+@pytest.fixture
+def environ(engines: Engines, database_url: str, valkey_url: str, s3_bucket: str) -> dict[str, str]:
+    """CHOPHIEN_* for processes of this test's own market."""
+    return engines.environment() | {"CHOPHIEN_DATABASE_URL": database_url}
+
+
+@pytest.fixture
+def settings(environ: dict[str, str]) -> Settings:
+    return Settings.from_env(environ)
+
+
+@pytest.fixture
+async def sessions(database_url: str) -> AsyncIterator[db.Sessions]:
+    db.sessions.configure(database_url)
+    yield db.sessions
+    await db.sessions.close()
