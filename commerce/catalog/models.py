@@ -86,6 +86,8 @@ class Product(Base):
     fresh: Mapped[bool] = mapped_column(server_default=text("false"))
     harvest_from: Mapped[date | None] = mapped_column(Date)
     harvest_to: Mapped[date | None] = mapped_column(Date)
+    capacity_per_day: Mapped[int | None]
+    """Units that can be packed in a day; of fresh goods."""
     state: Mapped[str]
     photo_id: Mapped[int | None]
     """The photo shown first; a row of `photo`."""
@@ -178,7 +180,10 @@ class Recognition(Base):
     issuer: Mapped[str]
     granted_on: Mapped[date] = mapped_column(Date)
     expires_on: Mapped[date] = mapped_column(Date)
+    """The last day it counts: 36 months from 29/01/2024 end with 28/01/2027."""
     withdrawn_on: Mapped[date | None] = mapped_column(Date)
+    """The first day it no longer counts."""
+    withdrawn_reason: Mapped[str] = mapped_column(server_default="")
     demo: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
@@ -190,10 +195,15 @@ class RegisterEntry(Base):
     row: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     product_name: Mapped[str]
     producer: Mapped[str]
+    """Empty when the source names none; private households are never named."""
     producer_kind: Mapped[str]
     stars: Mapped[int | None]
+    """As reported. Shown only for `recognised`, and as current only until `valid_until`."""
     evidence_status: Mapped[str]
-    event_date: Mapped[date | None] = mapped_column(Date)
+    reported_on: Mapped[str]
+    """As exact as the source: `2024-01-29`, `2023-12`, `2023` or empty."""
+    valid_until: Mapped[date | None] = mapped_column(Date)
+    """The last day on which the recognition surely holds, by the earliest day that `reported_on` can mean."""
     commune_code: Mapped[str | None] = mapped_column(ForeignKey("commune.code"), index=True)
     former_place: Mapped[str]
     industry: Mapped[str]
@@ -204,15 +214,22 @@ class RegisterEntry(Base):
 
 
 class Bank(Base):
-    """Vietnamese banks with the number VietQR knows them by."""
+    """Vietnamese banks with the number VietQR knows them by.
+
+    A bank that was renamed keeps its number, so a number names one bank only among the current ones.
+    """
 
     __tablename__ = "bank"
+    __table_args__ = (Index("uq_bank_bin", "bin", unique=True, postgresql_where=text("current")),)
 
-    bin: Mapped[str] = mapped_column(primary_key=True)
+    short_name: Mapped[str] = mapped_column(primary_key=True)
+    bin: Mapped[str | None]
     code: Mapped[str]
-    short_name: Mapped[str]
     name: Mapped[str]
     takes_vietqr: Mapped[bool]
+    """Money can be sent to its accounts by VietQR, which is all a seller needs."""
+    current: Mapped[bool]
+    sort_key: Mapped[str]
     source: Mapped[str]
 
 

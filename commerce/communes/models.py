@@ -24,7 +24,9 @@ class Commune(Base):
     """`xã` or `phường`."""
     slug: Mapped[str] = mapped_column(unique=True)
     folded: Mapped[str] = mapped_column(index=True)
-    """`core.text.fold` of the short name, what search compares."""
+    """`core.text.fold` of the short name."""
+    search: Mapped[str]
+    """Folded: the name, and after it the units it was made of, so that an old address finds its new commune."""
     sort_key: Mapped[str]
     former_province: Mapped[str]
     former_districts: Mapped[list[str]]
@@ -33,7 +35,7 @@ class Commune(Base):
     area_km2: Mapped[float] = mapped_column(Double)
     lat: Mapped[float] = mapped_column(Double)
     lon: Mapped[float] = mapped_column(Double)
-    boundary: Mapped[dict[str, Any]]
-    """GeoJSON geometry, simplified, shared borders kept."""
+    boundary: Mapped[dict[str, Any]] = mapped_column(deferred=True)
+    """GeoJSON geometry, simplified, shared borders kept. Loaded only where it is asked for (`undefer`)."""
     valid_from: Mapped[date] = mapped_column(Date)
     source: Mapped[str]
