@@ -102,7 +102,7 @@ class Relay:
             while not stop.is_set():
                 try:
                     delivered = await self.deliver_due()
-                except (OSError, Exception) as error:
+                except Exception as error:
                     log.warning("outbox_unreachable", error=repr(error))
                     delivered = 0
                 if delivered < BATCH:
@@ -153,12 +153,13 @@ class Relay:
 
     async def _listen(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
-            with contextlib.suppress(OSError, Exception):
+            with contextlib.suppress(Exception):
                 connection = await sessions.connect_raw()
+                lost = asyncio.Event()
+                connection.add_termination_listener(lambda _: lost.set())
                 try:
                     await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
-                    while not stop.is_set() and not connection.is_closed():
-                        await asyncio.sleep(0.5)
+                    await lost.wait()
                 finally:
                     await connection.close(timeout=2)
             await asyncio.sleep(0.5)

@@ -1,0 +1,36 @@
+"""What can go wrong with accounts and sign-in."""
+
+from __future__ import annotations
+
+from commerce.core.errors import MarketError, TooMany
+from commerce.core.i18n import N_
+
+
+class WrongPassword(MarketError):
+    """One answer for an unknown phone and a wrong password, so that nobody can probe for accounts."""
+
+    code = "wrong_password"
+    status = 401
+    title = N_("Chưa đăng nhập được")
+    detail = N_("Số điện thoại hoặc mật khẩu chưa đúng. Xin thử lại, hoặc nhờ văn phòng xã cấp lại mật khẩu.")
+
+
+class TooManyTries(TooMany):
+    code = "too_many_tries"
+    title = N_("Thử sai quá nhiều lần")
+    detail = N_("Xin đợi {minutes} phút rồi thử lại, hoặc nhờ văn phòng xã cấp lại mật khẩu.")
+    retry_after = 60
+
+
+class PhoneTaken(MarketError):
+    code = "phone_taken"
+    status = 409
+    title = N_("Số điện thoại đã có tài khoản")
+    detail = N_("Số {phone} đã có tài khoản. Xin dùng số khác, hoặc thêm vai trò cho tài khoản ấy.")
+
+
+class UnknownCommune(MarketError):
+    code = "unknown_commune"
+    status = 422
+    title = N_("Không có xã này")
+    detail = N_("Mã {code} không phải mã của một xã, phường nào trong 102 đơn vị của Đắk Lắk.")

@@ -1,0 +1,166 @@
+"""The web process: create_app() puts the market together; serve() runs it.
+
+A module takes part by having an `api.py` (mounted under /api/v1) and a `pages.py` (mounted at /), each with
+`ROUTES`; `WEBHOOKS` in api.py are mounted outside /api/v1; `LIFESPANS` are entered at start, left at stop.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import uvicorn
+from litestar import Litestar, MediaType, Response, Router, get
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.file_system import BaseLocalFileSystem
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.static_files import create_static_files_router
+
+from commerce.accounts.service import find_identity
+from commerce.core import access, health, logging, web
+from commerce.core.db import sessions
+from commerce.core.html import STATIC, AnyRequest, page
+from commerce.core.settings import Settings
+from commerce.core.storage import Storage
+from commerce.models import MODULES
+from streaming.bus import Bus
+
+MAX_BODY = 64 * 1024  # bytes; a photo upload says more at its own route
+STATIC_CACHE_S = 31_536_000  # a file's address changes with its content
+
+
+@get("/offline", opt=access.public)
+async def offline(request: AnyRequest) -> Response[str]:
+    """What the service worker shows without a network."""
+    return page(request, "market/offline.html")
+
+
+@get("/design", opt=access.public)
+async def design(request: AnyRequest) -> Response[str]:
+    """Every component on one page, for those who build screens."""
+    return page(request, "market/components.html")
+
+
+@get("/sw.js", opt=access.public, sync_to_thread=False)
+def service_worker() -> Response[bytes]:
+    """Served from the root, since a worker rules only what lies below its own address."""
+    body = (STATIC / "js" / "sw.js").read_bytes()
+    return Response(body, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+
+@get("/robots.txt", opt=access.public, sync_to_thread=False, media_type=MediaType.TEXT)
+def robots() -> str:
+    return "User-agent: *\nDisallow: /orders/\nDisallow: /api/\n"
+
+
+def collect(part: str, name: str) -> Iterable[Any]:
+    """`name` of every module's `part` (api, pages …) that exists."""
+    for module in MODULES:
+        path = f"commerce.{module}.{part}"
+        if find_spec(path) is not None:
+            yield from getattr(import_module(path), name, [])
+
+
+def create_app(settings: Settings) -> Litestar:
+    """The Litestar application. Opens nothing yet; engines are reached when the app starts."""
+    bus = Bus(settings.valkey_url)
+
+    @asynccontextmanager
+    async def engines(_: Litestar) -> AsyncIterator[None]:
+        sessions.configure(settings.database_url)
+        try:
+            yield
+        finally:
+            await bus.close()
+            await sessions.close()
+
+    app = Litestar(
+        route_handlers=[
+            *health.ROUTES,
+            offline,
+            design,
+            service_worker,
+            robots,
+            *collect("pages", "ROUTES"),
+            *collect("api", "WEBHOOKS"),
+            Router("/api/v1", route_handlers=[*collect("api", "ROUTES")]),
+            _static_files(),
+        ],
+        dependencies={
+            "viewer": Provide(web.provide_viewer, sync_to_thread=False),
+            "identity": Provide(web.provide_identity, sync_to_thread=False),
+            "visitor": Provide(web.provide_visitor, sync_to_thread=False),
+            "settings": Provide(web.provide_settings, sync_to_thread=False),
+            "storage": Provide(web.provide_storage, sync_to_thread=False),
+        },
+        guards=[access.guard],
+        middleware=[web.RequestFrame(settings, find_identity)],
+        exception_handlers={Exception: web.handle_error},
+        lifespan=[engines, *collect("api", "LIFESPANS")],
+        openapi_config=_openapi(),
+        request_max_body_size=MAX_BODY,
+        state=State({"settings": settings, "storage": Storage(settings), "bus": bus}),
+        logging_config=None,
+        debug=False,
+    )
+    access.require_declarations(app)
+    return app
+
+
+def _static_files() -> Router:
+    return create_static_files_router(
+        path="/static",
+        directories=[STATIC],
+        file_system=BaseLocalFileSystem(),
+        include_in_schema=False,
+        after_request=_cache_static,
+        opt=access.public,
+    )
+
+
+def _cache_static(response: Any) -> Any:
+    response.headers["Cache-Control"] = f"public, max-age={STATIC_CACHE_S}, immutable"
+    return response
+
+
+def _openapi() -> OpenAPIConfig:
+    return OpenAPIConfig(
+        title="Chợ Phiên",
+        version="1",
+        description="Live commerce for the communes and wards of Đắk Lắk.",
+        path="/api/v1/schema",
+        render_plugins=[JsonRenderPlugin(path="/"), JsonRenderPlugin(path="/openapi.json")],
+        components=Components(security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer")}),
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Run one web process until SIGTERM. Several may share the port; the kernel spreads connections."""
+    logging.configure("web")
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listener.bind((settings.bind, settings.port))
+    config = uvicorn.Config(
+        create_app(settings),
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        backlog=4096,
+        server_header=False,
+        proxy_headers=settings.production,
+        forwarded_allow_ips="*" if settings.production else None,
+        timeout_graceful_shutdown=5,
+        timeout_keep_alive=30,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
