@@ -20,7 +20,6 @@ from commerce.core.embedded.valkey import Valkey
 
 ENGINES: tuple[type[Engine], ...] = (Postgres, Valkey, SeaweedFS)
 TRIES = 5  # deaths before the first answer after which we stop hoping
-PATIENCE = 4.0  # seconds an engine gets to end by itself; the whole market has ten
 TELL_EVERY = 2.0  # seconds between progress lines
 
 
@@ -92,7 +91,7 @@ class Engines:
                     self._report(f"waiting for {', '.join(waiting)} ({now - began:.0f} s)")
                 failed = [start for start in starts.values() if start.done() and start.exception()]
                 if failed:
-                    self._keeper.close(PATIENCE)  # the others stop waiting for what will not come
+                    self._keeper.close()  # the others stop waiting for what will not come
             for start in starts.values():
                 start.result()
 
@@ -115,7 +114,7 @@ class Engines:
 
     def _stop(self) -> None:
         if self._keeper is not None:
-            self._keeper.close(PATIENCE)
+            self._keeper.close()
             self._keeper = None
         for engine in self.engines:
             engine.tidy()

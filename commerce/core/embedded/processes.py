@@ -43,6 +43,8 @@ class Program:
     user: tuple[int, int] | None = None
     """(uid, gid) to become, when we are root and the program must not be."""
     stop_signal: int = signal.SIGTERM
+    patience: float = 5.0
+    """Seconds it gets to end by itself once asked; then it is made to."""
     death_signal: int = signal.SIGKILL
     """Sent by the kernel when we die. SIGKILL cannot be ignored, so it is the default."""
     hold: Sequence[int] = ()
@@ -104,25 +106,25 @@ class Keeper:
         with self._lock:
             return self._programs[name].last_exit
 
-    def stop(self, names: Iterable[str], patience: float) -> None:
-        """Ask the programs to end, all at once; after `patience` seconds make them."""
+    def stop(self, names: Iterable[str]) -> None:
+        """Ask the programs to end, all at once; make those that do not. Returns when they are gone."""
         with self._lock:
             chosen = [self._programs[name] for name in names if name in self._programs]
             for running in chosen:
                 running.wanted = False
-                running.kill_at = time.monotonic() + patience
+                running.kill_at = time.monotonic() + running.program.patience
                 _send(running, running.program.stop_signal)
         self._wake.set()
         for running in chosen:
-            running.idle.wait(patience + 5)
+            running.idle.wait()
         with self._lock:
             for running in chosen:
                 if self._programs.get(running.program.name) is running:
                     del self._programs[running.program.name]
 
-    def close(self, patience: float = 5.0) -> None:
+    def close(self) -> None:
         """Stop whatever is left and end the keeper's thread."""
-        self.stop(list(self._programs), patience)
+        self.stop(list(self._programs))
         self._closing = True
         self._wake.set()
         self._thread.join()

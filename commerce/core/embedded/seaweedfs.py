@@ -41,6 +41,7 @@ class SeaweedFS(Engine):
     name = "s3"
     replaced_by = "CHOPHIEN_S3_ENDPOINT"
     listeners = tuple(LISTENERS)
+    _timeout = 0.5  # seconds, see `answers`
 
     def prepare(self) -> None:
         home = self.folder.path / "s3"
@@ -72,6 +73,9 @@ class SeaweedFS(Engine):
             # HOME and the working folder are its own, so that it reads nobody else's security.toml.
             environ={"PATH": os.defpath, "HOME": str(home), "GOMEMLIMIT": MEMORY, "GOMAXPROCS": "2"},
             cwd=home,
+            # Asked to end soon after its start it sometimes hangs with its listeners closed. Made to end it
+            # loses no acknowledged object, so it is not waited for long.
+            patience=2.0,
             hold=self.folder.held,
         )
 
@@ -83,6 +87,7 @@ class SeaweedFS(Engine):
             "disableHttp": "true",  # the volumes and the directory speak plain HTTP to anybody otherwise
             "master.telemetry": "false",
             "master.electionTimeout": "1s",
+            "master.resumeState": "false",
             "volume.preStopSeconds": "0",  # nobody to hand over to
             "webdav": "false",
             "admin.ui": "false",
@@ -101,6 +106,8 @@ class SeaweedFS(Engine):
     def answers(self) -> bool:
         """A real object written, read back and removed: its own health check says yes before data is
         readable."""
+        # The first requests after its start may hang for good: give up early, then be more patient each time.
+        self._timeout = min(self._timeout + 0.5, 10.0)
         key = f"/{BUCKET}/.ready-{os.getpid()}"
         token = os.urandom(8).hex().encode()
         try:
@@ -120,7 +127,7 @@ class SeaweedFS(Engine):
         keys = Credentials(self.secrets["s3_access_key"], self.secrets["s3_secret_key"])
         S3SigV4Auth(keys, "s3", "us-east-1").add_auth(request)
         with contextlib.closing(
-            http.client.HTTPConnection(urlsplit(self._endpoint).netloc, timeout=5)
+            http.client.HTTPConnection(urlsplit(self._endpoint).netloc, timeout=self._timeout)
         ) as link:
             link.request(method, path, body, dict(request.headers))
             response = link.getresponse()
