@@ -27,6 +27,21 @@ def fold(text: str) -> str:
     return _NOT_WORD.sub(" ", bare).strip()
 
 
+def search_text(*parts: str) -> str:
+    """What a search box looks through: every part folded, each word after a space (`" hoa phu …"`).
+
+    Words match from their beginning, so the query `ph` is looked up as `% ph%`. Names with an apostrophe
+    are kept in both spellings people type: `cu mgar` and `cu m gar`.
+    """
+    spellings = dict.fromkeys(
+        spelling
+        for part in parts
+        for spelling in (fold(part), fold(part.translate(dict.fromkeys(_APOSTROPHES, " "))))
+        if spelling
+    )
+    return "".join(f" {spelling}" for spelling in spellings)
+
+
 def slugify(text: str) -> str:
     """`Ea Knuếc` -> `ea-knuec`."""
     return fold(text).replace(" ", "-")
