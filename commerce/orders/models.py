@@ -47,7 +47,10 @@ class IdempotencyKey(Base):
 
 class Order(Base):
     __tablename__ = "order"
-    __table_args__ = (Index("ix_order_seller_id_placed_at", "seller_id", "placed_at"),)
+    __table_args__ = (
+        Index("ix_order_seller_id_placed_at", "seller_id", "placed_at"),
+        Index("ix_order_expires_at", "expires_at", postgresql_where=text("expires_at IS NOT NULL")),
+    )
 
     id: Mapped[Id]
     code: Mapped[str] = mapped_column(unique=True)
@@ -77,6 +80,7 @@ class Order(Base):
     demo: Mapped[bool] = mapped_column(server_default=text("false"))
     placed_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime | None]
+    """Until when goods are held for money that is on its way; none for cash on delivery or once paid."""
 
 
 class OrderHistory(History, Base):
@@ -85,12 +89,16 @@ class OrderHistory(History, Base):
 
 class OrderLine(Base):
     __tablename__ = "order_line"
-    __table_args__ = (CheckConstraint("quantity > 0", name="quantity_positive"),)
+    __table_args__ = (
+        CheckConstraint("quantity > 0", name="quantity_positive"),
+        Index("ix_order_line_deal_id", "deal_id", postgresql_where=text("deal_id IS NOT NULL")),
+    )
 
     id: Mapped[Id]
     order_id: Mapped[int] = mapped_column(ForeignKey("order.id"), index=True)
     grade_id: Mapped[int] = mapped_column(ForeignKey("grade.id"), index=True)
     deal_id: Mapped[int | None]
+    """The deal its price came from; how many a buyer took of a deal is counted over these lines."""
     item_code: Mapped[str]
     """The short code it was ordered by: A1."""
     product_name: Mapped[str]

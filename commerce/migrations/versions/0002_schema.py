@@ -108,6 +108,18 @@ def upgrade() -> None:
         postgresql_where=sa.text("dead_at IS NULL"),
     )
     op.create_table(
+        "payment_history",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("subject_id", sa.BigInteger(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_payment_history")),
+    )
+    op.create_index(op.f("ix_payment_history_subject_id"), "payment_history", ["subject_id"], unique=False)
+    op.create_table(
         "person",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("phone", sa.Text(), nullable=False),
@@ -142,6 +154,18 @@ def upgrade() -> None:
         sa.UniqueConstraint("code", name=op.f("uq_purchase_code")),
     )
     op.create_table(
+        "refund_history",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("subject_id", sa.BigInteger(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_refund_history")),
+    )
+    op.create_index(op.f("ix_refund_history_subject_id"), "refund_history", ["subject_id"], unique=False)
+    op.create_table(
         "seller_history",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("subject_id", sa.BigInteger(), nullable=False),
@@ -153,6 +177,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_seller_history")),
     )
     op.create_index(op.f("ix_seller_history_subject_id"), "seller_history", ["subject_id"], unique=False)
+    op.create_table(
+        "webhook_event",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("received_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("outcome", sa.Text(), server_default="", nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook_event")),
+        sa.UniqueConstraint("source", "external_id", name=op.f("uq_webhook_event_source_external_id")),
+    )
     op.create_table(
         "live_session",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -168,6 +204,7 @@ def upgrade() -> None:
         sa.Column("poster", sa.Text(), server_default="", nullable=False),
         sa.Column("rehearsal", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("taken_down_reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("taken_down_issuer", sa.Text(), server_default="", nullable=False),
         sa.Column("rules_accepted_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("demo", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -180,6 +217,13 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_live_session_commune_code"), "live_session", ["commune_code"], unique=False)
     op.create_index(op.f("ix_live_session_state"), "live_session", ["state"], unique=False)
+    op.create_index(
+        "uq_live_session_commune_code_live",
+        "live_session",
+        ["commune_code"],
+        unique=True,
+        postgresql_where=sa.text("state = 'live'"),
+    )
     op.create_table(
         "register_entry",
         sa.Column("row", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -267,6 +311,30 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_sign_in_person_id"), "sign_in", ["person_id"], unique=False)
     op.create_table(
+        "bank_feed",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("seller_id", sa.BigInteger(), nullable=False),
+        sa.Column("service", sa.Text(), nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["seller_id"], ["seller.id"], name=op.f("fk_bank_feed_seller_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_bank_feed")),
+        sa.UniqueConstraint("service", "account", name=op.f("uq_bank_feed_service_account")),
+    )
+    op.create_index(op.f("ix_bank_feed_seller_id"), "bank_feed", ["seller_id"], unique=False)
+    op.create_table(
+        "card_account",
+        sa.Column("seller_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("account", sa.Text(), nullable=False),
+        sa.Column("active", sa.Boolean(), server_default=sa.text("true"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["seller_id"], ["seller.id"], name=op.f("fk_card_account_seller_id")),
+        sa.PrimaryKeyConstraint("seller_id", name=op.f("pk_card_account")),
+        sa.UniqueConstraint("account", name=op.f("uq_card_account_account")),
+    )
+    op.create_table(
         "comment",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("live_session_id", sa.BigInteger(), nullable=False),
@@ -337,6 +405,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("code", name=op.f("uq_order_code")),
     )
     op.create_index(op.f("ix_order_buyer_phone"), "order", ["buyer_phone"], unique=False)
+    op.create_index(
+        "ix_order_expires_at",
+        "order",
+        ["expires_at"],
+        unique=False,
+        postgresql_where=sa.text("expires_at IS NOT NULL"),
+    )
     op.create_index(op.f("ix_order_live_session_id"), "order", ["live_session_id"], unique=False)
     op.create_index(op.f("ix_order_purchase_id"), "order", ["purchase_id"], unique=False)
     op.create_index("ix_order_seller_id_placed_at", "order", ["seller_id", "placed_at"], unique=False)
@@ -396,6 +471,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_grade")),
         sa.UniqueConstraint("product_id", "name", name=op.f("uq_grade_product_id_name")),
     )
+    op.create_table(
+        "payment",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("order_id", sa.BigInteger(), nullable=False),
+        sa.Column("method", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("paid", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("refunded", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("currency", sa.Text(), server_default="VND", nullable=False),
+        sa.Column("reference", sa.Text(), nullable=True),
+        sa.Column("intent", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_payment_amount_positive")),
+        sa.CheckConstraint("paid BETWEEN 0 AND amount", name=op.f("ck_payment_paid_within_amount")),
+        sa.CheckConstraint("refunded BETWEEN 0 AND paid", name=op.f("ck_payment_refunded_within_paid")),
+        sa.ForeignKeyConstraint(["order_id"], ["order.id"], name=op.f("fk_payment_order_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_payment")),
+    )
+    op.create_index(op.f("ix_payment_intent"), "payment", ["intent"], unique=False)
+    op.create_index(op.f("ix_payment_order_id"), "payment", ["order_id"], unique=False)
+    op.create_index(op.f("ix_payment_reference"), "payment", ["reference"], unique=False)
     op.create_table(
         "photo",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -473,8 +570,45 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["order_id"], ["order.id"], name=op.f("fk_order_line_order_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_order_line")),
     )
+    op.create_index(
+        "ix_order_line_deal_id",
+        "order_line",
+        ["deal_id"],
+        unique=False,
+        postgresql_where=sa.text("deal_id IS NOT NULL"),
+    )
     op.create_index(op.f("ix_order_line_grade_id"), "order_line", ["grade_id"], unique=False)
     op.create_index(op.f("ix_order_line_order_id"), "order_line", ["order_id"], unique=False)
+    op.create_table(
+        "receipt",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("payment_id", sa.BigInteger(), nullable=True),
+        sa.Column("seller_id", sa.BigInteger(), nullable=True),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("counted", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("account", sa.Text(), server_default="", nullable=False),
+        sa.Column("memo", sa.Text(), server_default="", nullable=False),
+        sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_receipt_amount_positive")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payment.id"], name=op.f("fk_receipt_payment_id")),
+        sa.ForeignKeyConstraint(["seller_id"], ["seller.id"], name=op.f("fk_receipt_seller_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_receipt")),
+        sa.UniqueConstraint("source", "external_id", name=op.f("uq_receipt_source_external_id")),
+    )
+    op.create_index(op.f("ix_receipt_payment_id"), "receipt", ["payment_id"], unique=False)
+    op.create_index(op.f("ix_receipt_seller_id"), "receipt", ["seller_id"], unique=False)
+    op.create_index(
+        "ix_receipt_unmatched",
+        "receipt",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("outcome = 'unmatched'"),
+    )
     op.create_table(
         "stock",
         sa.Column("grade_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -539,11 +673,39 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_pin")),
     )
     op.create_index(op.f("ix_pin_live_session_id"), "pin", ["live_session_id"], unique=False)
+    op.create_table(
+        "refund",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("order_id", sa.BigInteger(), nullable=False),
+        sa.Column("payment_id", sa.BigInteger(), nullable=False),
+        sa.Column("receipt_id", sa.BigInteger(), nullable=True),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("of_excess", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("reference", sa.Text(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("amount > 0", name=op.f("ck_refund_amount_positive")),
+        sa.ForeignKeyConstraint(["order_id"], ["order.id"], name=op.f("fk_refund_order_id")),
+        sa.ForeignKeyConstraint(["payment_id"], ["payment.id"], name=op.f("fk_refund_payment_id")),
+        sa.ForeignKeyConstraint(["receipt_id"], ["receipt.id"], name=op.f("fk_refund_receipt_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_refund")),
+    )
+    op.create_index(op.f("ix_refund_order_id"), "refund", ["order_id"], unique=False)
+    op.create_index(op.f("ix_refund_payment_id"), "refund", ["payment_id"], unique=False)
+    op.create_index(op.f("ix_refund_reference"), "refund", ["reference"], unique=False)
+    op.create_index(op.f("ix_refund_state"), "refund", ["state"], unique=False)
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    op.drop_index(op.f("ix_refund_state"), table_name="refund")
+    op.drop_index(op.f("ix_refund_reference"), table_name="refund")
+    op.drop_index(op.f("ix_refund_payment_id"), table_name="refund")
+    op.drop_index(op.f("ix_refund_order_id"), table_name="refund")
+    op.drop_table("refund")
     op.drop_index(op.f("ix_pin_live_session_id"), table_name="pin")
     op.drop_table("pin")
     op.drop_index(op.f("ix_deal_live_session_id"), table_name="deal")
@@ -552,8 +714,17 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_stock_movement_grade_id"), table_name="stock_movement")
     op.drop_table("stock_movement")
     op.drop_table("stock")
+    op.drop_index(
+        "ix_receipt_unmatched", table_name="receipt", postgresql_where=sa.text("outcome = 'unmatched'")
+    )
+    op.drop_index(op.f("ix_receipt_seller_id"), table_name="receipt")
+    op.drop_index(op.f("ix_receipt_payment_id"), table_name="receipt")
+    op.drop_table("receipt")
     op.drop_index(op.f("ix_order_line_order_id"), table_name="order_line")
     op.drop_index(op.f("ix_order_line_grade_id"), table_name="order_line")
+    op.drop_index(
+        "ix_order_line_deal_id", table_name="order_line", postgresql_where=sa.text("deal_id IS NOT NULL")
+    )
     op.drop_table("order_line")
     op.drop_index(op.f("ix_lineup_item_grade_id"), table_name="lineup_item")
     op.drop_table("lineup_item")
@@ -561,6 +732,10 @@ def downgrade() -> None:
     op.drop_table("recognition")
     op.drop_index(op.f("ix_photo_product_id"), table_name="photo")
     op.drop_table("photo")
+    op.drop_index(op.f("ix_payment_reference"), table_name="payment")
+    op.drop_index(op.f("ix_payment_order_id"), table_name="payment")
+    op.drop_index(op.f("ix_payment_intent"), table_name="payment")
+    op.drop_table("payment")
     op.drop_table("grade")
     op.drop_index(op.f("ix_product_seller_id"), table_name="product")
     op.drop_index(
@@ -574,11 +749,17 @@ def downgrade() -> None:
     op.drop_index("ix_order_seller_id_placed_at", table_name="order")
     op.drop_index(op.f("ix_order_purchase_id"), table_name="order")
     op.drop_index(op.f("ix_order_live_session_id"), table_name="order")
+    op.drop_index(
+        "ix_order_expires_at", table_name="order", postgresql_where=sa.text("expires_at IS NOT NULL")
+    )
     op.drop_index(op.f("ix_order_buyer_phone"), table_name="order")
     op.drop_table("order")
     op.drop_table("live_counter")
     op.drop_index("ix_comment_live_session_id_id", table_name="comment")
     op.drop_table("comment")
+    op.drop_table("card_account")
+    op.drop_index(op.f("ix_bank_feed_seller_id"), table_name="bank_feed")
+    op.drop_table("bank_feed")
     op.drop_index(op.f("ix_sign_in_person_id"), table_name="sign_in")
     op.drop_table("sign_in")
     op.drop_index(op.f("ix_seller_person_id"), table_name="seller")
@@ -590,15 +771,25 @@ def downgrade() -> None:
     op.drop_table("role_grant")
     op.drop_index(op.f("ix_register_entry_commune_code"), table_name="register_entry")
     op.drop_table("register_entry")
+    op.drop_index(
+        "uq_live_session_commune_code_live",
+        table_name="live_session",
+        postgresql_where=sa.text("state = 'live'"),
+    )
     op.drop_index(op.f("ix_live_session_state"), table_name="live_session")
     op.drop_index(op.f("ix_live_session_commune_code"), table_name="live_session")
     op.drop_table("live_session")
+    op.drop_table("webhook_event")
     op.drop_index(op.f("ix_seller_history_subject_id"), table_name="seller_history")
     op.drop_table("seller_history")
+    op.drop_index(op.f("ix_refund_history_subject_id"), table_name="refund_history")
+    op.drop_table("refund_history")
     op.drop_table("purchase")
     op.drop_index(op.f("ix_product_history_subject_id"), table_name="product_history")
     op.drop_table("product_history")
     op.drop_table("person")
+    op.drop_index(op.f("ix_payment_history_subject_id"), table_name="payment_history")
+    op.drop_table("payment_history")
     op.drop_index("ix_outbox_due_at", table_name="outbox", postgresql_where=sa.text("dead_at IS NULL"))
     op.drop_table("outbox")
     op.drop_index(op.f("ix_order_history_subject_id"), table_name="order_history")
