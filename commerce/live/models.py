@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce.core.db import Base, CreatedAt, History, Id
@@ -22,6 +22,15 @@ class LiveState(StrEnum):
 
 class LiveSession(Base):
     __tablename__ = "live_session"
+    __table_args__ = (
+        # The last net under `service.start`: one voice a commune.
+        Index(
+            "uq_live_session_commune_code_live",
+            "commune_code",
+            unique=True,
+            postgresql_where=text("state = 'live'"),
+        ),
+    )
 
     id: Mapped[Id]
     code: Mapped[str] = mapped_column(unique=True)
@@ -39,6 +48,8 @@ class LiveSession(Base):
     """Name of the drawing shown while there is no picture."""
     rehearsal: Mapped[bool] = mapped_column(server_default=text("false"))
     taken_down_reason: Mapped[str] = mapped_column(server_default="")
+    taken_down_issuer: Mapped[str] = mapped_column(server_default="")
+    """Who ordered it, in words: an authority or an officer; who pressed the button is in the history."""
     rules_accepted_at: Mapped[datetime | None]
     """When the host accepted the rulebook for livestream selling, for this session."""
     demo: Mapped[bool] = mapped_column(server_default=text("false"))
@@ -120,7 +131,7 @@ class Comment(Base):
     source: Mapped[str] = mapped_column(server_default="page")
     reading: Mapped[dict[str, Any] | None]
     """What the comment-order parser understood, if anything."""
-    demo: Mapped[bool] = mapped_column(server_default=text("false"))
+    demo: Mapped[bool] = mapped_column(server_default=false())
 
 
 class LiveCounter(Base):

@@ -357,6 +357,20 @@ def upgrade() -> None:
     )
     op.create_index("ix_comment_live_session_id_id", "comment", ["live_session_id", "id"], unique=False)
     op.create_table(
+        "gateway_death",
+        sa.Column("gateway", sa.Text(), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("reported", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_gateway_death_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("gateway", "live_session_id", name=op.f("pk_gateway_death")),
+    )
+    op.create_table(
         "live_counter",
         sa.Column("live_session_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("orders", sa.BigInteger(), server_default="0", nullable=False),
@@ -416,6 +430,25 @@ def upgrade() -> None:
     op.create_index(op.f("ix_order_purchase_id"), "order", ["purchase_id"], unique=False)
     op.create_index("ix_order_seller_id_placed_at", "order", ["seller_id", "placed_at"], unique=False)
     op.create_table(
+        "page_event",
+        sa.Column("reported", sa.BigInteger(), nullable=False),
+        sa.Column("position", sa.SmallInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("visitor", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("item_code", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_page_event_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("reported", "position", "at", name=op.f("pk_page_event")),
+        postgresql_partition_by="RANGE (at)",
+    )
+    op.create_index("ix_page_event_live_session_id_at", "page_event", ["live_session_id", "at"], unique=False)
+    op.create_table(
         "product",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
@@ -456,6 +489,36 @@ def upgrade() -> None:
         postgresql_ops={"search": "gin_trgm_ops"},
     )
     op.create_index(op.f("ix_product_seller_id"), "product", ["seller_id"], unique=False)
+    op.create_table(
+        "visit",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("joined_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("visitor", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("gateway", sa.Text(), nullable=False),
+        sa.Column("left_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("died", sa.Boolean(), nullable=False),
+        sa.Column("reported", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_visit_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", "joined_at", name=op.f("pk_visit")),
+        postgresql_partition_by="RANGE (joined_at)",
+    )
+    op.create_index(
+        "ix_visit_gateway_open",
+        "visit",
+        ["gateway"],
+        unique=False,
+        postgresql_where=sa.text("left_at IS NULL"),
+    )
+    op.create_index(
+        "ix_visit_live_session_id_joined_at", "visit", ["live_session_id", "joined_at"], unique=False
+    )
     op.create_table(
         "grade",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -737,6 +800,9 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_payment_intent"), table_name="payment")
     op.drop_table("payment")
     op.drop_table("grade")
+    op.drop_index("ix_visit_live_session_id_joined_at", table_name="visit")
+    op.drop_index("ix_visit_gateway_open", table_name="visit", postgresql_where=sa.text("left_at IS NULL"))
+    op.drop_table("visit")
     op.drop_index(op.f("ix_product_seller_id"), table_name="product")
     op.drop_index(
         "ix_product_search",
@@ -746,6 +812,8 @@ def downgrade() -> None:
     )
     op.drop_index(op.f("ix_product_commune_code"), table_name="product")
     op.drop_table("product")
+    op.drop_index("ix_page_event_live_session_id_at", table_name="page_event")
+    op.drop_table("page_event")
     op.drop_index("ix_order_seller_id_placed_at", table_name="order")
     op.drop_index(op.f("ix_order_purchase_id"), table_name="order")
     op.drop_index(op.f("ix_order_live_session_id"), table_name="order")
@@ -755,6 +823,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_order_buyer_phone"), table_name="order")
     op.drop_table("order")
     op.drop_table("live_counter")
+    op.drop_table("gateway_death")
     op.drop_index("ix_comment_live_session_id_id", table_name="comment")
     op.drop_table("comment")
     op.drop_table("card_account")
