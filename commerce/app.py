@@ -15,7 +15,7 @@ from typing import Any
 
 import uvicorn
 from litestar import Litestar, MediaType, Response, Router, get
-from litestar.datastructures import State
+from litestar.datastructures import CacheControlHeader, State
 from litestar.di import Provide
 from litestar.file_system import BaseLocalFileSystem
 from litestar.openapi.config import OpenAPIConfig
@@ -120,14 +120,9 @@ def _static_files() -> Router:
         directories=[STATIC],
         file_system=BaseLocalFileSystem(),
         include_in_schema=False,
-        after_request=_cache_static,
+        cache_control=CacheControlHeader(public=True, max_age=STATIC_CACHE_S, immutable=True),
         opt=access.public,
     )
-
-
-def _cache_static(response: Any) -> Any:
-    response.headers["Cache-Control"] = f"public, max-age={STATIC_CACHE_S}, immutable"
-    return response
 
 
 def _openapi() -> OpenAPIConfig:

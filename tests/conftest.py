@@ -2,6 +2,7 @@
 
 def test_…(settings):      everything a process needs, on engines of its own
 async def test_…(sessions): commerce.core.db.sessions, pointed at this test's database
+async def test_…(client): an httpx client of the whole web application (`app`) on these engines
 database_url, valkey_url, s3_bucket: one engine alone; environ: all of it as CHOPHIEN_* variables
 """
 
@@ -17,9 +18,12 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import boto3
+import httpx
 import pytest
 import valkey
+from litestar import Litestar
 
+from commerce.app import create_app
 from commerce.core import db, migrate
 from commerce.core.embedded import Engines, temporary_folder
 from commerce.core.settings import Settings
@@ -129,3 +133,19 @@ async def sessions(database_url: str) -> AsyncIterator[db.Sessions]:
     db.sessions.configure(database_url)
     yield db.sessions
     await db.sessions.close()
+
+
+@pytest.fixture
+async def app(settings: Settings) -> AsyncIterator[Litestar]:
+    """The web application on this test's engines, started."""
+    made = create_app(settings)
+    async with made.lifespan():
+        yield made
+
+
+@pytest.fixture
+async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
+    """A program or browser without an account. Unknown errors are answered 500, as in production."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://market.test") as made:
+        yield made

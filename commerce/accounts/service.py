@@ -47,7 +47,7 @@ def _matches(stored: str | None, password: str) -> bool:
     return stored is not None
 
 
-def _hash_token(token: str) -> str:
+def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
@@ -93,7 +93,7 @@ async def sign_in(phone: str, password: str, *, device: str = "", address: str =
     async with sessions.begin() as db:
         await db.execute(
             insert(SignIn).values(
-                token_hash=_hash_token(token),
+                token_hash=hash_token(token),
                 person_id=person.id,
                 device=device[:200],
                 expires_at=clock.now() + SIGN_IN_LASTS,
@@ -117,7 +117,7 @@ async def _identity(db: AsyncSession, token: str) -> Identity | None:
             .join(Person, Person.id == SignIn.person_id)
             .outerjoin(RoleGrant, RoleGrant.person_id == Person.id)
             .where(
-                SignIn.token_hash == _hash_token(token),
+                SignIn.token_hash == hash_token(token),
                 SignIn.revoked_at.is_(None),
                 SignIn.expires_at > clock.now(),
                 Person.active,

@@ -154,15 +154,19 @@ class Relay:
     async def _listen(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             with contextlib.suppress(Exception):
-                connection = await sessions.connect_raw()
-                lost = asyncio.Event()
-                connection.add_termination_listener(lambda _: lost.set())
-                try:
-                    await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
-                    await lost.wait()
-                finally:
-                    await connection.close(timeout=2)
+                await self._listen_once()
             await asyncio.sleep(0.5)
+
+    async def _listen_once(self) -> None:
+        """Until the connection is lost."""
+        connection = await sessions.connect_raw()
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
+        try:
+            await connection.add_listener(CHANNEL, lambda *_: self._wake.set())
+            await lost.wait()
+        finally:
+            await connection.close(timeout=2)
 
 
 async def dead_messages(db: AsyncSession, limit: int = 100) -> list[OutboxMessage]:
