@@ -26,7 +26,7 @@ class Commune(Base):
     folded: Mapped[str] = mapped_column(index=True)
     """`core.text.fold` of the short name."""
     search: Mapped[str]
-    """Folded: the name, and after it the units it was made of, so that an old address finds its new commune."""
+    """Folded: the name, then the units it was made of, so that an old address finds its new commune."""
     sort_key: Mapped[str]
     former_province: Mapped[str]
     former_districts: Mapped[list[str]]
