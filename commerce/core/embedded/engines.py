@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,7 +14,7 @@ from commerce.core.embedded.engine import Engine
 from commerce.core.embedded.errors import EngineFailed
 from commerce.core.embedded.folder import DataFolder, port_is_free
 from commerce.core.embedded.postgres import Postgres
-from commerce.core.embedded.processes import Keeper
+from commerce.core.embedded.processes import Keeper, last_lines
 from commerce.core.embedded.seaweedfs import SeaweedFS
 from commerce.core.embedded.valkey import Valkey
 
@@ -42,6 +42,7 @@ class Engines:
         self.secrets: dict[str, str] = {}
         self.engines: list[Engine] = []
         self._keeper: Keeper | None = None
+        self._starting = True
 
     def __enter__(self) -> Self:
         self.folder.lock(self._report)
@@ -77,23 +78,22 @@ class Engines:
         return bool(self._environ.get(kind.replaced_by, "").strip())
 
     def _start(self) -> None:
-        assert self._keeper is not None
         for engine in self.engines:
             engine.choose_ports()
+        began = time.monotonic()
         with ThreadPoolExecutor(max_workers=len(ENGINES)) as pool:
-            starts = {engine.name: pool.submit(self._start_one, engine) for engine in self.engines}
-            began = told = time.monotonic()
-            while waiting := [name for name, start in starts.items() if not start.done()]:
-                time.sleep(0.02)
-                now = time.monotonic()
-                if now - told >= TELL_EVERY:
-                    told = now
-                    self._report(f"waiting for {', '.join(waiting)} ({now - began:.0f} s)")
-                failed = [start for start in starts.values() if start.done() and start.exception()]
-                if failed:
-                    self._keeper.close()  # the others stop waiting for what will not come
-            for start in starts.values():
-                start.result()
+            starts = {pool.submit(self._start_one, engine): engine.name for engine in self.engines}
+            waiting = set(starts)
+            try:
+                while waiting:
+                    done, waiting = wait(waiting, TELL_EVERY, FIRST_COMPLETED)
+                    for start in done:
+                        start.result()
+                    if waiting and not done:
+                        names = ", ".join(sorted(starts[start] for start in waiting))
+                        self._report(f"waiting for {names} ({time.monotonic() - began:.0f} s)")
+            finally:
+                self._starting = False  # those still waiting give up, if this is an error
 
     def _start_one(self, engine: Engine) -> None:
         assert self._keeper is not None
@@ -101,11 +101,11 @@ class Engines:
         program = engine.program()
         self._keeper.start(program)
         seen = 0
-        while not engine.answers():
+        while self._starting and not engine.answers():
             deaths = self._keeper.deaths(engine.name)
             if deaths >= TRIES:
-                tail = program.log.read_text(errors="replace").splitlines()[-8:]
-                raise EngineFailed(engine.name, program.log, "\n".join(tail))
+                log = self.folder.logs / f"{engine.name}.log"
+                raise EngineFailed(engine.name, log, last_lines(log))
             if deaths > seen:
                 seen = deaths
                 if not all(port_is_free(port) for port in engine.ports.values()):

@@ -37,11 +37,14 @@ class Program:
 
     name: str
     command: Callable[[], Sequence[str]]
-    log: Path
+    log: Path | None
+    """None: what it writes is for the person at the terminal (standard error)."""
     environ: Mapping[str, str]
     cwd: Path | None = None
     user: tuple[int, int] | None = None
     """(uid, gid) to become, when we are root and the program must not be."""
+    restart: bool = True
+    """False for a step that does its work and ends, see `Keeper.wait`."""
     stop_signal: int = signal.SIGTERM
     patience: float = 5.0
     """Seconds it gets to end by itself once asked; then it is made to."""
@@ -69,9 +72,8 @@ class Keeper:
     """Runs programs until `stop`. Thread-safe; usable from tests, asyncio programs and the command line
     alike."""
 
-    def __init__(self, report: Report, *, restart: bool = True) -> None:
+    def __init__(self, report: Report) -> None:
         self._report = report
-        self._restart = restart
         self._programs: dict[str, _Running] = {}
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -102,9 +104,10 @@ class Keeper:
             running = self._programs[name]
             return running.starts - (1 if running.process is not None else 0)
 
-    def last_exit(self, name: str) -> int | None:
-        with self._lock:
-            return self._programs[name].last_exit
+    def wait(self, name: str, timeout: float) -> int | None:
+        """Exit code of a program that is not restarted, None if it still runs after `timeout` seconds."""
+        running = self._programs[name]
+        return running.last_exit if running.idle.wait(timeout) else None
 
     def stop(self, names: Iterable[str]) -> None:
         """Ask the programs to end, all at once; make those that do not. Returns when they are gone."""
@@ -145,7 +148,7 @@ class Keeper:
                     _send(running, signal.SIGKILL)
                 return
             self._bury(running, now)
-        if not running.wanted or (running.starts and not self._restart):
+        if not running.wanted or (running.starts and not running.program.restart):
             running.idle.set()
         elif now >= running.next_start:
             _spawn(running, now)
@@ -154,15 +157,14 @@ class Keeper:
         assert running.process is not None
         running.last_exit = running.process.returncode
         running.process = None
-        if not running.wanted or not self._restart:
+        if not running.wanted or not running.program.restart:
             return
         if now - running.started_at > STEADY:
             running.wait = FIRST_WAIT
         running.next_start = now + running.wait
-        self._report(
-            f"{running.program.name} {describe_exit(running.last_exit)}, "
-            f"starting it again in {running.wait:.1f} s (log: {running.program.log})"
-        )
+        log = f" (log: {running.program.log})" if running.program.log else ""
+        how = describe_exit(running.last_exit)
+        self._report(f"{running.program.name} {how}, starting it again in {running.wait:.1f} s{log}")
         running.wait = min(running.wait * 2, LONGEST_WAIT)
 
 
@@ -170,7 +172,7 @@ def _spawn(running: _Running, now: float) -> None:
     program = running.program
     user = "-" if program.user is None else f"{program.user[0]}:{program.user[1]}"
     launcher = [sys.executable, "-I", "-S", LAUNCHER, str(os.getpid()), str(int(program.death_signal)), user]
-    with open_log(program.log) as log:
+    with open_log(program.log) if program.log else os.fdopen(os.dup(2), "wb") as log:
         running.process = subprocess.Popen(
             [*launcher, *program.command()],
             cwd=program.cwd,
@@ -190,6 +192,14 @@ def open_log(path: Path) -> BinaryIO:
     if path.exists() and path.stat().st_size > LOG_LIMIT:
         path.replace(path.with_name(path.name + ".1"))
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+
+
+def last_lines(log: Path, count: int = 8) -> str:
+    """The end of a log, for the message that says why a program does not start."""
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-count:])
+    except OSError as error:
+        return str(error)
 
 
 def _send(running: _Running, number: int) -> None:
