@@ -101,7 +101,6 @@ def create_app(settings: Settings) -> Litestar:
             "storage": Provide(web.provide_storage, sync_to_thread=False),
         },
         guards=[access.guard],
-        middleware=[web.RequestFrame(settings, find_identity)],
         exception_handlers={Exception: web.handle_error},
         lifespan=[engines, *collect("api", "LIFESPANS")],
         openapi_config=_openapi(),
@@ -111,6 +110,7 @@ def create_app(settings: Settings) -> Litestar:
         debug=False,
     )
     access.require_declarations(app)
+    app.asgi_handler = web.RequestFrame(app.asgi_handler, settings, find_identity)
     return app
 
 

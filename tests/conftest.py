@@ -13,7 +13,7 @@ import itertools
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -139,13 +139,28 @@ async def sessions(database_url: str) -> AsyncIterator[db.Sessions]:
 async def app(settings: Settings) -> AsyncIterator[Litestar]:
     """The web application on this test's engines, started."""
     made = create_app(settings)
-    async with made.lifespan():
-        yield made
+    started, stop = asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        """Litestar's lifespan must be left in the task that entered it; fixtures are left in another."""
+        async with made.lifespan():
+            started.set()
+            await stop.wait()
+
+    task = asyncio.create_task(live())
+    waiting = asyncio.create_task(started.wait())
+    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if not started.is_set():
+        await task  # raises what kept it from starting
+    yield made
+    stop.set()
+    await task
 
 
 @pytest.fixture
 async def client(app: Litestar) -> AsyncIterator[httpx.AsyncClient]:
     """A program or browser without an account. Unknown errors are answered 500, as in production."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    # Litestar types its scope more closely than httpx does.
+    transport = httpx.ASGITransport(cast(Any, app), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://market.test") as made:
         yield made

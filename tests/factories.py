@@ -56,7 +56,7 @@ async def person(db: AsyncSession, *roles: Role, commune_code: str | None = EA_K
     if commune_code is not None:
         await commune(db, commune_code, "Ea Knuếc" if commune_code == EA_KNUEC else f"Xã {commune_code}")
     defaults = {"phone": f"09{number:08d}", "name": f"Người {number}", "identity_verified_at": clock.now()}
-    made = await db.scalar(insert(Person).values(**defaults | values).returning(Person.id))
+    made: int | None = await db.scalar(insert(Person).values(**defaults | values).returning(Person.id))
     assert made is not None
     for role in roles:
         where = None if role in (Role.PROVINCE, Role.ADMIN) else commune_code
@@ -94,7 +94,7 @@ async def seller(
         "bank_holder": "HTX",
         "state": "approved",
     }
-    made = await db.scalar(insert(Seller).values(**defaults | values).returning(Seller.id))
+    made: int | None = await db.scalar(insert(Seller).values(**defaults | values).returning(Seller.id))
     assert made is not None
     return made
 
@@ -124,7 +124,7 @@ async def product(
         "state": "approved",
         "papers_checked_at": clock.now(),
     }
-    made = await db.scalar(insert(Product).values(**defaults | values).returning(Product.id))
+    made: int | None = await db.scalar(insert(Product).values(**defaults | values).returning(Product.id))
     assert made is not None
     ids: dict[str, int] = {}
     for position, (grade, (price, on_hand)) in enumerate((grades or {"A": (95_000, 100)}).items()):
@@ -161,7 +161,9 @@ async def live_session(
         "started_at": now - timedelta(minutes=5) if state != "scheduled" else None,
         "rules_accepted_at": now,
     }
-    made = await db.scalar(insert(LiveSession).values(**defaults | values).returning(LiveSession.id))
+    made: int | None = await db.scalar(
+        insert(LiveSession).values(**defaults | values).returning(LiveSession.id)
+    )
     assert made is not None
     for position, (short, grade_id) in enumerate(items.items()):
         await db.execute(

@@ -34,7 +34,7 @@ def roles(*allowed: Role) -> dict[str, Any]:
 def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Raises `SignInNeeded` or `Forbidden`."""
     rule = handler.opt.get(KEY)
-    if rule in ("public", "signature") or _is_framework(handler):
+    if rule in ("public", "signature") or is_framework(handler):
         return
     identity: Identity | None = connection.scope["state"].get("identity")
     if identity is None:
@@ -45,7 +45,7 @@ def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHand
         raise Forbidden
 
 
-def _is_framework(handler: BaseRouteHandler) -> bool:
+def is_framework(handler: BaseRouteHandler) -> bool:
     """Litestar's own: static files, the OpenAPI document and OPTIONS answers."""
     return str(getattr(handler.fn, "__module__", "")).startswith("litestar.")
 
@@ -54,7 +54,7 @@ def undeclared(app: Litestar) -> Iterable[str]:
     """Routes that do not state who may use them."""
     for route in app.routes:
         for handler in getattr(route, "route_handlers", [getattr(route, "route_handler", None)]):
-            if handler is not None and not _is_framework(handler) and KEY not in handler.opt:
+            if handler is not None and not is_framework(handler) and KEY not in handler.opt:
                 yield f"{route.path} ({handler})"
 
 

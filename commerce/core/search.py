@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, true
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import ColumnElement, SQLColumnExpression, and_, true
 
 from commerce.core.text import fold
 
 
-def has_words(search: InstrumentedAttribute[str], query: str) -> ColumnElement[bool]:
+def has_words(search: SQLColumnExpression[str], query: str) -> ColumnElement[bool]:
     """True where every word of `query` begins a word of `search`; an empty query finds everything.
 
     Folding leaves letters, digits and spaces only, so nothing in a query is a wildcard.

@@ -24,8 +24,8 @@ class SettingsError(Exception):
 class Settings:
     """Everything a process must know to take part in one market."""
 
-    database_url: str
-    valkey_url: str
+    database_url: str = field(repr=False)
+    valkey_url: str = field(repr=False)
     s3_endpoint: str
     s3_access_key: str = field(repr=False)
     s3_secret_key: str = field(repr=False)

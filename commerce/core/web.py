@@ -19,7 +19,6 @@ from litestar import Request, Response
 from litestar.datastructures import Cookie, MutableScopeHeaders
 from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, HTTPSendMessage, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
@@ -100,17 +99,19 @@ class CrossSite(Forbidden):
     detail = N_("Yêu cầu đến từ một trang khác nên không được nhận. Xin mở lại trang của chợ rồi làm lại.")
 
 
-class RequestFrame(ASGIMiddleware):
-    """Outermost of ours: id, language, visitor and identity into the scope's state; security headers out."""
+class RequestFrame:
+    """Around the whole application, so that unknown addresses pass it too: id, language, visitor and identity
+    into the scope's state; security headers out."""
 
-    def __init__(self, settings: Settings, find_identity: FindIdentity) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, find_identity: FindIdentity) -> None:
+        self.app = app
         self.settings = settings
         self.find_identity = find_identity
         self.headers = _security_headers(settings)
 
-    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != ScopeType.HTTP:
-            await next_app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         started = time.perf_counter()
         request: AnyRequest = Request(scope)
@@ -137,7 +138,7 @@ class RequestFrame(ASGIMiddleware):
             bearer = _token(request)
             if bearer:
                 state["identity"] = await self.find_identity(bearer)
-            await next_app(scope, receive, send_framed)
+            await self.app(scope, receive, send_framed)
         except Exception as error:
             # Errors before the route is reached (ours or the database's) are rendered here as well.
             response = handle_error(request, error)
@@ -283,6 +284,8 @@ def handle_error(request: AnyRequest, error: Exception) -> Response[Any]:
         "title": known.title_text(lang),
         "detail": known.detail_text(lang),
         "request_id": request_id,
+        "errors": [],
+        "unmet": [],
         **known.extra(lang),
     }
     return page(request, name, status=known.status, headers=headers, problem=problem)
@@ -380,10 +383,15 @@ def field_error(message: str, where: str = "") -> FieldError:
     return FieldError(field, N_("Giá trị không nhận được."))
 
 
+def _field_name(key: str) -> str:
+    """Litestar calls the body `data`; the caller does not."""
+    return "" if key == "data" else key.removeprefix("data.")
+
+
 def _invalid(error: ValidationException) -> MarketError:
     faults = error.extra if isinstance(error.extra, list) else []
     fields = [
-        field_error(str(fault.get("message", "")), str(fault.get("key", "")).removeprefix("data."))
+        field_error(str(fault.get("message", "")), _field_name(str(fault.get("key", ""))))
         for fault in faults
         if isinstance(fault, dict)
     ]

@@ -57,9 +57,9 @@ class DataFolder:
         """
         self._lock = _open_lock(self.path / "lock")
         if not _try_lock(self._lock):
-            holder = os.pread(self._lock, 200, 0).decode(errors="replace").strip() or "another instance"
+            who = _read_holder(self._lock)
             self.unlock()
-            raise FolderInUse(self.path, holder)
+            raise FolderInUse(self.path, who)
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"process {os.getpid()}".encode(), 0)
         self._engines_lock = _open_lock(self.path / "engines.lock")
@@ -157,6 +157,20 @@ def pick_port(avoid: set[int]) -> int:
     raise FolderUnusable(Path(), f"no port is free between {PORTS.start} and {PORTS.stop}")
 
 
+def holder(path: Path) -> str | None:
+    """Who works in a data folder ("process 123"), None if nobody does."""
+    try:
+        descriptor = os.open(path / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FolderUnusable(path, f"lock: {error.strerror}") from error
+    try:
+        return None if _try_lock(descriptor) else _read_holder(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
     """A data folder that is gone afterwards, for benches and tests."""
@@ -176,6 +190,10 @@ def _open_lock(path: Path) -> int:
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
         raise FolderUnusable(path.parent, f"{path.name}: {error.strerror}") from error
+
+
+def _read_holder(descriptor: int) -> str:
+    return os.pread(descriptor, 200, 0).decode(errors="replace").strip() or "another instance"
 
 
 def _try_lock(descriptor: int) -> bool:
