@@ -1,0 +1,311 @@
+"""`chophien …`: every command of the market. Each imports what it runs only when it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from commerce.core.embedded import EngineError
+from commerce.core.settings import Settings, SettingsError
+from commerce.core.supervisor import CannotStart, Market, Plan, stopped_by_signals
+
+DEMO_PASSWORD = "chophien-demo"  # noqa: S105 - printed on purpose, for made-up people only
+DEMO_PEOPLE = {
+    "host": "0900000001",
+    "helper": "0900000002",
+    "officer": "0900000003",
+    "seller": "0900000004",
+    "province": "0900000005",
+    "admin": "0900000006",
+}
+DEMO_SESSION = "EAKNUEC"
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Commands(click.Group):
+    """Turns what can go wrong for a person into one sentence and exit code 1; anything else stays loud."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (EngineError, CannotStart) as error:
+            raise click.ClickException(str(error)) from error
+        except SettingsError as error:
+            raise click.ClickException(
+                "The settings are not complete:\n  " + "\n  ".join(error.faults)
+            ) from error
+        except Exception as error:
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            raise click.ClickException(sentence) from error
+
+
+def explain(error: Exception) -> str | None:
+    """A sentence for faults of the surroundings and of the input, None for our own."""
+    from commerce.core.errors import Invalid, MarketError
+
+    if isinstance(error, Invalid):
+        return "; ".join(f"{fault.field}: {fault.text('vi')}" for fault in error.errors)
+    if isinstance(error, MarketError):
+        return f"{error.title_text('vi')}. {error.detail_text('vi')}"
+    if type(error).__name__ == "SeedError":
+        return str(error)
+    if isinstance(error, ConnectionError | TimeoutError):
+        return f"An engine does not answer ({error}). Is the market running? `chophien doctor` says more."
+    return None
+
+
+def report(line: str) -> None:
+    """Progress, for the eye: results alone go to standard output."""
+    with contextlib.suppress(OSError):  # a closed terminal is no reason to stop
+        click.echo(f"» {line}", err=True)
+
+
+def folder_option(command: Command) -> Command:
+    return click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        envvar="CHOPHIEN_DATA_DIR",
+        default=Path(".chophien"),
+        show_default=True,
+        help="The folder that holds the market: engines, secrets, logs.",
+    )(command)
+
+
+def port_option(command: Command) -> Command:
+    return click.option(
+        "--port",
+        type=click.IntRange(1, 65_000),
+        envvar="CHOPHIEN_PORT",
+        default=8000,
+        show_default=True,
+        help="The web's port; live sockets use the next one, RTMP the one after, video the following.",
+    )(command)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Chợ Phiên: live commerce for communes, on one machine or many."""
+
+
+# A whole market
+
+
+def size_options(command: Command) -> Command:
+    for name, what in (
+        ("video", "Video processes (one a core)."),
+        ("workers", "Background processes."),
+        ("gateways", "Gateways; each holds up to about 19,000 viewers."),
+        ("web", "Web processes."),
+    ):
+        command = click.option(
+            f"--{name}",
+            type=click.IntRange(0, 64),
+            default=Plan.__dataclass_fields__[name].default,
+            show_default=True,
+            help=what,
+        )(command)
+    return command
+
+
+@main.command()
+@folder_option
+@port_option
+@size_options
+def up(data_dir: Path, port: int, web: int, gateways: int, workers: int, video: int) -> None:
+    """Run everything on this machine until SIGTERM or Ctrl-C."""
+    _run_market(data_dir, port, web=web, gateways=gateways, workers=workers, video=video)
+
+
+@main.command()
+@folder_option
+@port_option
+@size_options
+@click.option(
+    "--crowd",
+    type=click.FloatRange(0),
+    default=0.02,
+    show_default=True,
+    help="Size of the simulated public: 1 is the first real session (150,000 views), 0 is none.",
+)
+def demo(data_dir: Path, port: int, web: int, gateways: int, workers: int, video: int, crowd: float) -> None:
+    """Run the demo market: a live session of Ea Knuếc with a simulated public, everything marked as made
+    up."""
+    _run_market(
+        data_dir,
+        port,
+        web=web,
+        gateways=gateways,
+        workers=workers,
+        video=video,
+        demo=True,
+        crowd=crowd or None,
+    )
+
+
+def _run_market(data_dir: Path, port: int, **sizes: Any) -> None:
+    raise_file_limit()
+    with stopped_by_signals(), Market(Plan(data_dir, port, **sizes), report=report) as market:
+        click.echo(f"ready {market.url}")
+        if market.plan.demo:
+            _print_demo(market.url)
+        threading.Event().wait()
+    report("stopped")
+
+
+def _print_demo(url: str) -> None:
+    click.echo(f"  the live session   {url}/live/{DEMO_SESSION}")
+    click.echo(f"  sign in            {url}/login   password {DEMO_PASSWORD}")
+    for role, phone in DEMO_PEOPLE.items():
+        click.echo(f"    {role:<10} {phone}   {url}/{'office' if role == 'officer' else role}")
+
+
+def raise_file_limit() -> None:
+    """Each viewer is an open file; take what the system allows without asking."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+# One process each, everything from the environment
+
+
+def _process_settings(data_dir: Path, port: int) -> Settings:
+    raise_file_limit()
+    given = {"CHOPHIEN_DATA_DIR": str(data_dir), "CHOPHIEN_PORT": str(port)}
+    return Settings.from_env({**os.environ, **given})
+
+
+@main.command()
+@folder_option
+@port_option
+def web(data_dir: Path, port: int) -> None:
+    """One web process: pages and API on PORT (several may share it)."""
+    settings = _process_settings(data_dir, port)
+    from commerce.app import serve
+
+    serve(settings)
+
+
+@main.command()
+@folder_option
+@port_option
+def worker(data_dir: Path, port: int) -> None:
+    """One background process: outbox, counts, visits, expiry, reports."""
+    settings = _process_settings(data_dir, port)
+    from commerce.worker import serve
+
+    serve(settings)
+
+
+# Schema, data, people
+
+
+@contextlib.contextmanager
+def _market(data_dir: Path) -> Iterator[Settings]:
+    from commerce.core.reach import market_settings
+
+    with market_settings(data_dir, report=report) as settings:
+        yield settings
+
+
+@main.command()
+@folder_option
+def migrate(data_dir: Path) -> None:
+    """Bring the database to the newest schema."""
+    from commerce.core import migrate
+
+    with _market(data_dir) as settings:
+        migrate.upgrade(settings.database_url)
+
+
+@main.command()
+@folder_option
+@click.option("--demo", is_flag=True, help="Also the demo market, everything in it marked as made up.")
+def seed(data_dir: Path, demo: bool) -> None:
+    """Load communes, banks and the register of products. Safe to repeat."""
+    from catalog_seed import loader
+
+    with _market(data_dir) as settings:
+        loader.load(settings, demo=demo, progress=report)
+
+
+@main.group()
+def user() -> None:
+    """Accounts."""
+
+
+@user.command("add")
+@folder_option
+@click.option("--phone", required=True)
+@click.option("--name", required=True)
+@click.option("--role", required=True, type=click.Choice(list(DEMO_PEOPLE)))
+@click.option("--commune", help="Official code of the commune, for roles that belong to one.")
+def user_add(data_dir: Path, phone: str, name: str, role: str, commune: str | None) -> None:
+    """Open an account and print its one-time password."""
+    from commerce.accounts.service import open_account
+    from commerce.core.db import sessions
+
+    async def open_it(settings: Settings) -> str:
+        sessions.configure(settings.database_url, pool_size=1)
+        try:
+            return await open_account(phone, name, role, commune)
+        finally:
+            await sessions.close()
+
+    with _market(data_dir) as settings:
+        password = asyncio.run(open_it(settings))
+    click.echo(password)
+
+
+# Looking at a market from outside
+
+
+@main.command("live-urls")
+@folder_option
+@click.argument("code")
+@click.option("--count", type=click.IntRange(1, 10_000_000), default=1, show_default=True)
+def live_urls(data_dir: Path, code: str, count: int) -> None:
+    """Print COUNT distinct viewer socket addresses of the live session CODE, for load tests."""
+    from commerce.core.reach import running_settings
+    from streaming.tickets import Kind, Tickets
+
+    settings = running_settings(data_dir)
+    tickets = Tickets(settings.secret_key)
+    for _ in range(count):
+        ticket = tickets.sign(code, uuid.uuid4().hex, kind=Kind.BENCH)
+        sys.stdout.write(f"{settings.live_url}/live/{code}?ticket={ticket}\n")
+
+
+@main.command()
+def openapi() -> None:
+    """Print the API description (OpenAPI 3.1, JSON)."""
+    from commerce.app import create_app
+
+    # The description depends on no engine; nothing is opened until an application starts.
+    settings = Settings(
+        database_url="postgresql://nobody@127.0.0.1/none",
+        valkey_url="valkey://127.0.0.1/0",
+        s3_endpoint="http://127.0.0.1",
+        s3_access_key="none",
+        s3_secret_key="none",  # noqa: S106
+        secret_key="-" * 32,
+    )
+    click.echo(json.dumps(create_app(settings).openapi_schema.to_schema(), ensure_ascii=False, indent=1))
+
+
+if __name__ == "__main__":
+    main()
