@@ -284,8 +284,9 @@ def _assign_codes(
 
 
 def _propose(codes: Sequence[str | None], wanted: Sequence[_Wanted], taken: set[str]) -> list[str]:
+    # Without I and O, which are heard and read as digits, and X, which means "times" in comments.
     letters = {want.product_id: code[0] for want, code in zip(wanted, codes, strict=True) if code}
-    free = (letter for letter in "ABCDEGHKLMNPQRSTUVXYFIJOWZ" if letter not in {c[0] for c in taken})
+    free = (letter for letter in "ABCDEGHKLMNPQRSTUVYFJWZ" if letter not in {c[0] for c in taken})
     done: list[str] = []
     for want, code in zip(wanted, codes, strict=True):
         if code is None:

@@ -1,0 +1,138 @@
+"""The comment desk: what viewers say, stored in batches and told to every screen.
+
+Comments of all sessions that arrive together are committed together (core.batching); the row of news goes
+into the same transaction, and the worker sends them out in batches. Text is stored as it was typed, without
+control characters; whoever shows it escapes it. A comment order is recognised here and only noted.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from sqlalchemy import insert, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.core.batching import Batcher
+from commerce.core.db import sessions
+from commerce.core.errors import FieldError, Invalid
+from commerce.core.i18n import N_
+from commerce.core.limits import RateLimit
+from commerce.core.outbox import emit
+from commerce.core.text import clean
+from commerce.live.comment_orders import read
+from commerce.live.errors import SessionEnded, SessionNotFound, SessionNotLive, SessionTakenDown
+from commerce.live.models import Comment, LineupItem, LiveSession, LiveState
+
+TEXT_MOST = 500
+NAME_MOST = 40
+NOBODY = "Khách"
+
+# A quick thumb sends a comment every two seconds; whole villages share one address of a mobile network.
+per_visitor = RateLimit(per_second=0.5, burst=5)
+per_address = RateLimit(per_second=20, burst=200)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A comment that was checked and waits to be stored."""
+
+    session: str
+    visitor: str
+    name: str
+    text: str
+
+
+async def say(session_code: str, visitor: str, name: str, text: str) -> int:
+    """Store a comment; returns its id once it is committed.
+
+    Raises `Invalid`, `SessionNotFound`, `SessionNotLive`, `SessionEnded`, `Busy`.
+    """
+    return await _desk.submit(check(session_code, visitor, name, text))
+
+
+def check(session_code: str, visitor: str, name: str, text: str) -> Said:
+    """Raises `Invalid` with every field at fault."""
+    name = " ".join(clean(name).split()) or NOBODY
+    text = " ".join(clean(text).split())
+    faults = []
+    if len(name) > NAME_MOST:
+        faults.append(FieldError("name", N_("Tên dài nhất {most} ký tự."), {"most": NAME_MOST}))
+    if not text:
+        faults.append(FieldError("text", N_("Xin viết gì đó rồi gửi.")))
+    if len(text) > TEXT_MOST:
+        message = N_("Bình luận dài nhất {most} ký tự; bạn vừa viết {length}.")
+        faults.append(FieldError("text", message, {"most": TEXT_MOST, "length": len(text)}))
+    if faults:
+        raise Invalid(*faults)
+    return Said(session_code.upper(), visitor, name, text)
+
+
+async def _write(batch: Sequence[Said]) -> list[int | Exception]:
+    """One transaction for all of them; each is answered with its id or with why it was not taken."""
+    async with sessions.begin() as db:
+        rooms = await _rooms(db, {said.session for said in batch})
+        answers: list[int | Exception] = [_refusal(rooms.get(said.session), said) or 0 for said in batch]
+        taken = [i for i, answer in enumerate(answers) if answer == 0]
+        if not taken:
+            return answers
+        rows = [_row(batch[i], rooms[batch[i].session]) for i in taken]
+        ids = await db.scalars(insert(Comment).returning(Comment.id, sort_by_parameter_order=True), rows)
+        news: defaultdict[int, list[int]] = defaultdict(list)
+        for i, row, comment_id in zip(taken, rows, ids, strict=True):
+            answers[i] = comment_id
+            news[row["live_session_id"]].append(comment_id)
+        for session_id, new in news.items():
+            await emit(db, "live.changed", {"live_session_id": session_id, "comments": new})
+    return answers
+
+
+_desk: Batcher[Said, int] = Batcher(_write)
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    session: LiveSession
+    codes: frozenset[str]
+
+
+async def _rooms(db: AsyncSession, codes: set[str]) -> dict[str, _Room]:
+    """The sessions commented on, with their line-up codes (for reading comment orders)."""
+    found = list(await db.scalars(select(LiveSession).where(LiveSession.code.in_(codes))))
+    items: defaultdict[int, set[str]] = defaultdict(set)
+    for session_id, code in await db.execute(
+        select(LineupItem.live_session_id, LineupItem.code).where(
+            LineupItem.live_session_id.in_([s.id for s in found]), LineupItem.removed_at.is_(None)
+        )
+    ):
+        items[session_id].add(code)
+    return {s.code: _Room(s, frozenset(items[s.id])) for s in found}
+
+
+def _refusal(room: _Room | None, said: Said) -> Exception | None:
+    if room is None:
+        return SessionNotFound(code=said.session[:24])
+    match room.session.state:
+        case LiveState.LIVE:
+            return None
+        case LiveState.SCHEDULED:
+            return SessionNotLive()
+        case LiveState.TAKEN_DOWN:
+            return SessionTakenDown(reason=room.session.taken_down_reason)
+        case _:
+            return SessionEnded()
+
+
+def _row(said: Said, room: _Room) -> dict[str, Any]:
+    reading = read(said.text, room.codes)
+    return {
+        "live_session_id": room.session.id,
+        "visitor": said.visitor,
+        "name": said.name,
+        "text": said.text,
+        "reading": msgspec.to_builtins(reading) if reading else None,
+        "demo": room.session.demo,
+    }
