@@ -1,14 +1,14 @@
 """What gateways report about visits, for whoever keeps the books.
 
-A visit is one socket of one viewer. It is reported when it opens, when it closes, and again, still
-open, whenever its gateway has reason to think that a report was lost. Every report holds the whole
-visit and its unique `id`, so the reader stores by id and may read any report twice:
+A visit is one socket of one viewer. It is reported when it opens, when it closes, and again, still open,
+whenever its gateway has reason to think that a report was lost. Every report holds the whole visit and
+its unique `id`. The rules below give the same books in whatever order and however often reports are read:
 
-- `left_ms` set: the visit has ended; the truth of its own gateway, over anything stored before.
-- `left_ms` none: the visit is open under `gateway`; does not reopen one whose own gateway closed it.
-- `GatewayDied`: visits of that room still open under that gateway ended at `at_ms`, the last moment
-  the gateway was known to live. Reported exactly once, by whoever found it dead. Should it be alive
-  after all, it reports its open visits again under a new gateway name: those do reopen.
+- `Visit`: store by `id`; `left_ms = coalesce(reported, stored)`, `gateway = greatest(reported, stored)`.
+- `GatewayDied`: store by (`gateway`, `room`). It is reported once, by whoever found it dead.
+- A visit ended at its own `left_ms`, else when the gateway it names died, else it is still open.
+
+A gateway that was taken for dead but lives reports its open visits under a new, greater name.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="vi
 
 
 class GatewayDied(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="gateway_died"):
+    """`at_ms`: the last moment it was known to live."""
+
     gateway: str
     room: str
     at_ms: int
@@ -51,4 +53,5 @@ def encode(records: list[Record]) -> bytes:
 
 
 def decode(data: bytes) -> list[Record]:
+    """The records of one entry of the stream."""
     return _decoder.decode(data)

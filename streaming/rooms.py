@@ -1,0 +1,195 @@
+"""What each viewer of a room has not seen yet.
+
+A room is kept in memory as its snapshot, the newest message of each topic, and the recent increments
+(comments, staff orders). Its viewers sit in slices of up to SLICE. A slice remembers one number, the
+`seq` up to which all of its viewers know everything; what they lack is worked out for the slice, once,
+as one run of bytes, and written to each of them in one call. So a viewer costs no memory of what was
+sent, the newest value of a topic wins by itself, and what piled up while a slice waited goes out together.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from streaming import protocol
+from streaming.protocol import AnyFrame, Resync, Snapshot, Status, Tick, text_message
+
+if TYPE_CHECKING:
+    from streaming.viewer import Viewer
+
+SLICE = 250  # viewers: about 2 ms of writing, the longest that anybody else waits for the loop
+KEPT_INCREMENTS = 512  # a slice is never further behind than a few seconds
+
+
+class Sent(NamedTuple):
+    """A frame as WebSocket bytes."""
+
+    seq: int
+    data: bytes
+    staff: bool
+
+
+class Slice:
+    """Viewers who know the same."""
+
+    __slots__ = ("newcomers", "room", "seq", "staff", "viewers", "visited")
+
+    def __init__(self, room: Room, staff: bool) -> None:
+        self.room = room
+        self.staff = staff
+        self.seq = room.seq
+        self.viewers: set[Viewer] = set()
+        self.newcomers: dict[Viewer, int] = {}
+        """Those who came since the last visit, with the seq of the snapshot they were given."""
+        self.visited = 0.0
+        """When it was last written to out of turn, in loop time."""
+
+    def __len__(self) -> int:
+        return len(self.viewers) + len(self.newcomers)
+
+    def add(self, viewer: Viewer) -> None:
+        """Take in a viewer who has just been given the room's snapshot."""
+        if self.seq == self.room.seq:
+            self.viewers.add(viewer)
+        else:
+            self.newcomers[viewer] = self.room.seq
+
+    def remove(self, viewer: Viewer) -> None:
+        self.viewers.discard(viewer)
+        self.newcomers.pop(viewer, None)
+
+
+class Room:
+    """One session as this process knows it. Not ready before `load` was called."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.snapshot = Snapshot()
+        self.ready = False
+        self.early: list[tuple[bytes, bool]] = []
+        """Frames (and whether for staff) that came before the snapshot was read."""
+        self.slices: list[Slice] = []
+        self.ticked_at = 0.0
+        """When the last published tick arrived, in loop time."""
+        self.owed: set[Slice] = set()
+        """Slices whose turn came when there was nothing new: they get the next tick out of turn, or a
+        wheel that turns just ahead of the ticker would skip every other tick."""
+        self.empty_since = 0.0
+        self._latest: dict[str, Sent] = {}
+        self._increments: deque[Sent] = deque()
+        self._restated = 0
+        """Whoever knows less than this seq is given a resync and a snapshot."""
+        self._pending: dict[tuple[int, bool], bytes] = {}
+        self._snapshot_data: bytes | None = None
+
+    @property
+    def seq(self) -> int:
+        return self.snapshot.seq
+
+    @property
+    def over(self) -> bool:
+        return self.snapshot.state.over
+
+    def __len__(self) -> int:
+        return sum(map(len, self.slices))
+
+    # What happens
+
+    def load(self, snapshot: Snapshot) -> bool:
+        """Take a snapshot read from the bus; true if viewers must be shown it."""
+        if self.ready and snapshot.seq < self.seq:
+            return False  # frames have overtaken it
+        differs = self.ready and not self.snapshot.same_room(snapshot)
+        self._set(snapshot)
+        self.ready = True
+        if differs:
+            self._restated = snapshot.seq
+        return differs
+
+    def apply(self, payload: bytes, *, staff: bool = False) -> AnyFrame | None:
+        """Take a published frame; None if it is not newer than what the room knows."""
+        frame = protocol.decode(payload)
+        if frame.seq <= self.seq:
+            return None
+        self._set(self.snapshot.after(frame))
+        sent = Sent(frame.seq, text_message(payload), staff)
+        if type(frame).increment:
+            self._increments.append(sent)
+            if len(self._increments) > KEPT_INCREMENTS:
+                self._restated = max(self._restated, self._increments.popleft().seq)
+        elif not isinstance(frame, Resync):
+            self._latest[protocol.topic(frame)] = sent
+        return frame
+
+    def restamp_tick(self) -> None:
+        """Say the last counts again, as stale: nobody else does. One more than the last seq is still
+        below what the bus gives next, as that is a clock and this is called once in seconds."""
+        now = self.snapshot
+        tick = Tick(
+            seq=now.seq + 1,
+            sent_ms=protocol.now_ms(),
+            viewers=now.viewers,
+            orders=now.orders,
+            units=now.units,
+            stale=True,
+        )
+        self.apply(protocol.encode(tick))
+
+    def _set(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self._snapshot_data = None
+        self._pending.clear()
+
+    # What viewers lack
+
+    def snapshot_data(self) -> bytes:
+        """The snapshot as a WebSocket message, encoded once for all who come before the next change."""
+        if self._snapshot_data is None:
+            snapshot = msgspec.structs.replace(self.snapshot, sent_ms=protocol.now_ms())
+            self._snapshot_data = text_message(protocol.encode(snapshot))
+        return self._snapshot_data
+
+    def resync_data(self) -> bytes:
+        resync = Resync(seq=self.seq, sent_ms=protocol.now_ms())
+        return text_message(protocol.encode(resync)) + self.snapshot_data()
+
+    def pending(self, seq: int, *, staff: bool) -> bytes:
+        """All messages that somebody who knows the room up to `seq` lacks, in order; empty if none."""
+        if seq >= self.seq:
+            return b""
+        data = self._pending.get((seq, staff))
+        if data is None:
+            data = self._pending[seq, staff] = self._collect(seq, staff)
+        return data
+
+    def _collect(self, seq: int, staff: bool) -> bytes:
+        if seq < self._restated:
+            return self.resync_data()
+        lacking = [s for s in self._latest.values() if s.seq > seq]
+        lacking += [s for s in self._increments if s.seq > seq and (staff or not s.staff)]
+        return b"".join(s.data for s in sorted(lacking))
+
+    # Who sits where
+
+    def seat(self, viewer: Viewer, *, staff: bool) -> tuple[Slice, bool]:
+        """A slice with room for one more; true if it is a new one."""
+        for place in reversed(self.slices):
+            if place.staff == staff and len(place) < SLICE:
+                place.add(viewer)
+                return place, False
+        place = Slice(self, staff)
+        place.add(viewer)
+        self.slices.append(place)
+        return place, True
+
+
+def is_urgent(frame: AnyFrame) -> bool:
+    """Everything but a tick goes out before its turn."""
+    return not isinstance(frame, Tick)
+
+
+def ends(frame: AnyFrame) -> bool:
+    return isinstance(frame, Status) and frame.state.over
