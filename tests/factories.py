@@ -16,7 +16,7 @@ from commerce.catalog.models import Grade, Product, Seller, Stock
 from commerce.communes.models import Commune
 from commerce.core import clock
 from commerce.core.roles import Role
-from commerce.core.text import fold, slugify, sort_key
+from commerce.core.text import fold, search_text, slugify, sort_key
 from commerce.live.models import LineupItem, LiveCounter, LiveSession
 
 _numbers = itertools.count(1)
@@ -32,6 +32,7 @@ async def commune(db: AsyncSession, code: str = EA_KNUEC, short_name: str = "Ea 
         "kind": "xã",
         "slug": slugify(short_name),
         "folded": fold(short_name),
+        "search": search_text(short_name),
         "sort_key": sort_key(short_name),
         "former_province": "Đắk Lắk",
         "former_districts": [],
@@ -43,9 +44,6 @@ async def commune(db: AsyncSession, code: str = EA_KNUEC, short_name: str = "Ea 
         "valid_from": date(2025, 7, 1),
         "source": "test",
     }
-    columns = Commune.__table__.columns.keys()
-    if "search" in columns:
-        values["search"] = fold(f"{short_name} {code}")
     await db.execute(upsert(Commune).values(**values).on_conflict_do_nothing())
     return code
 
@@ -117,7 +115,7 @@ async def product(
         "commune_code": commune_code,
         "name": name,
         "folded": fold(name),
-        "search": fold(name),
+        "search": search_text(name),
         "sort_key": sort_key(name),
         "unit": "kg",
         "industry": "food",
