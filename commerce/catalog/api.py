@@ -10,7 +10,7 @@ import msgspec
 from litestar import Router, delete, get, patch, post
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, MultipartBody
+from litestar.params import FromPath, FromQuery, JSONBody, MultipartBody, QueryParameter
 
 from commerce.catalog import photos, queries, service
 from commerce.catalog.forms import GradeFields, ProductFields, RecognitionFields, SellerFields
@@ -160,10 +160,12 @@ class Papers(msgspec.Struct):
 
 @get("/listings", opt=sellers_and_office, summary="One's own products, or a commune's, in any state")
 async def list_listings(
-    identity: NamedDependency[Identity], commune: FromQuery[str] = "", state: FromQuery[str] = ""
+    identity: NamedDependency[Identity],
+    commune: FromQuery[str] = "",
+    in_state: Annotated[str, QueryParameter(name="state")] = "",  # `state` is Litestar's own
 ) -> list[ListingView]:
     """Officers name their commune; sellers get their own."""
-    if state and state not in list(ListingState):
+    if in_state and in_state not in list(ListingState):
         options = {"options": ", ".join(ListingState)}
         raise Invalid(FieldError("state", N_("Cần chọn một trong: {options}."), options))
     if commune:
@@ -173,7 +175,7 @@ async def list_listings(
             db,
             commune=commune or None,
             person_id=None if commune else identity.person_id,
-            state=ListingState(state) if state else None,
+            state=ListingState(in_state) if in_state else None,
         )
 
 
