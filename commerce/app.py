@@ -23,6 +23,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.static_files import create_static_files_router
 
+from commerce.accounts import sms
 from commerce.accounts.service import find_identity
 from commerce.core import access, health, logging, web
 from commerce.core.db import sessions
@@ -53,6 +54,12 @@ def service_worker() -> Response[bytes]:
     """Served from the root, since a worker rules only what lies below its own address."""
     body = (STATIC / "js" / "sw.js").read_bytes()
     return Response(body, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+
+@get("/manifest.webmanifest", opt=access.public, sync_to_thread=False)
+def manifest() -> Response[bytes]:
+    """What a phone needs to put the market on its home screen."""
+    return Response((STATIC / "manifest.webmanifest").read_bytes(), media_type="application/manifest+json")
 
 
 @get("/robots.txt", opt=access.public, sync_to_thread=False, media_type=MediaType.TEXT)
@@ -87,6 +94,7 @@ def create_app(settings: Settings) -> Litestar:
             offline,
             design,
             service_worker,
+            manifest,
             robots,
             *collect("pages", "ROUTES"),
             *collect("api", "WEBHOOKS"),
@@ -105,7 +113,9 @@ def create_app(settings: Settings) -> Litestar:
         lifespan=[engines, *collect("api", "LIFESPANS")],
         openapi_config=_openapi(),
         request_max_body_size=MAX_BODY,
-        state=State({"settings": settings, "storage": Storage(settings), "bus": bus}),
+        state=State(
+            {"settings": settings, "storage": Storage(settings), "bus": bus, "sms": sms.provider(settings)}
+        ),
         logging_config=None,
         debug=False,
     )

@@ -41,8 +41,8 @@ class Me(msgspec.Struct):
 
 def sign_in_cookie(token: str, settings: Settings) -> Cookie:
     return Cookie(
-        SIGN_IN_COOKIE,
-        token,
+        key=SIGN_IN_COOKIE,
+        value=token,
         max_age=int(service.SIGN_IN_LASTS.total_seconds()),
         httponly=True,
         samesite="lax",

@@ -34,3 +34,25 @@ class UnknownCommune(MarketError):
     status = 422
     title = N_("Không có xã này")
     detail = N_("Mã {code} không phải mã của một xã, phường nào trong 102 đơn vị của Đắk Lắk.")
+
+
+class SmsUnavailable(MarketError):
+    code = "sms_unavailable"
+    status = 503
+    title = N_("Chưa gửi được tin nhắn")
+    detail = N_("Hiện chưa gửi được mã qua tin nhắn. Xin đăng nhập bằng mật khẩu, hoặc nhờ văn phòng xã.")
+    retry_after = 60
+
+
+class WrongCode(MarketError):
+    code = "wrong_code"
+    status = 401
+    title = N_("Mã chưa đúng")
+    detail = N_("Mã chưa đúng hoặc đã hết hạn. Xin xem lại tin nhắn mới nhất, hoặc lấy mã khác.")
+
+
+class UnknownPerson(MarketError):
+    code = "unknown_person"
+    status = 404
+    title = N_("Không có tài khoản này")
+    detail = N_("Không tìm thấy tài khoản trong phạm vi của bạn.")

@@ -59,3 +59,30 @@ class SignIn(Base):
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+class SignInCode(Base):
+    """A one-time code on its way to a phone. Only its hash is kept."""
+
+    __tablename__ = "sign_in_code"
+
+    id: Mapped[Id]
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    code_hash: Mapped[str]
+    tries: Mapped[int] = mapped_column(server_default=text("0"))
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+class AccountEvent(Base):
+    """Who did what to whose account: opened, role given or taken, password reset, closed."""
+
+    __tablename__ = "account_event"
+
+    id: Mapped[Id]
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    by: Mapped[int | None] = mapped_column(ForeignKey("person.id", ondelete="SET NULL"))
+    what: Mapped[str]
+    detail: Mapped[str] = mapped_column(server_default="")
+    at: Mapped[CreatedAt]

@@ -10,10 +10,11 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 
-from commerce.accounts import service
+from commerce.accounts import codes, queries, service
 from commerce.accounts.api import client_address, sign_in_cookie
-from commerce.core.errors import MarketError, NotFound
-from commerce.core.i18n import LANGUAGES, current_language
+from commerce.accounts.errors import PhoneTaken, UnknownCommune, WrongPassword
+from commerce.core.errors import Invalid, MarketError, NotFound
+from commerce.core.i18n import LANGUAGES, N_, current_language, translate
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import LANGUAGE_COOKIE, SIGN_IN_COOKIE, AnyRequest, access, page, redirect
@@ -74,6 +75,154 @@ async def login_form(
     return response
 
 
+class CodeForm(msgspec.Struct):
+    phone: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    code: Annotated[str, msgspec.Meta(max_length=20)] = ""
+    next: str = ""
+
+
+@post("/login/code", opt=access.public)
+async def send_code(request: AnyRequest, data: URLEncodedBody[CodeForm]) -> Response[str]:
+    """Sends a code to the phone and asks for it; the page is the same whether the phone has an account."""
+    await codes.send_code(data.phone, request.app.state.sms)
+    return page(request, "accounts/code.html", phone=data.phone, next=data.next, error=None)
+
+
+@post("/login/code/check", opt=access.public)
+async def check_code(
+    request: AnyRequest, data: URLEncodedBody[CodeForm], settings: NamedDependency[Settings]
+) -> Response[str]:
+    try:
+        token, identity = await codes.sign_in_with_code(
+            data.phone,
+            data.code,
+            device=request.headers.get("user-agent", ""),
+            address=client_address(request),
+        )
+    except MarketError as error:
+        message = error.detail_text(current_language.get())
+        return page(
+            request,
+            "accounts/code.html",
+            status=error.status,
+            phone=data.phone,
+            next=data.next,
+            error=message,
+        )
+    response = redirect(data.next or place_of(identity))
+    response.set_cookie(sign_in_cookie(token, settings))
+    return response
+
+
+@get("/account", opt=access.signed_in)
+async def account(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
+    """The person's own devices and password."""
+    return page(
+        request, "accounts/account.html", devices=await queries.devices(identity), error=None, done=False
+    )
+
+
+class PasswordForm(msgspec.Struct):
+    old: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    new: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+@post("/account/password", opt=access.signed_in, status_code=200)
+async def change_password(
+    request: AnyRequest, data: URLEncodedBody[PasswordForm], identity: NamedDependency[Identity]
+) -> Response[str]:
+    error, status = None, 200
+    try:
+        await service.change_password(identity, data.old, data.new)
+    except Invalid as fault:
+        error, status = fault.errors[0].text(current_language.get()), fault.status
+    except WrongPassword:
+        error, status = translate(N_("Mật khẩu hiện tại chưa đúng.")), 422
+    devices = await queries.devices(identity)
+    return page(
+        request, "accounts/account.html", status=status, devices=devices, error=error, done=error is None
+    )
+
+
+@post("/account/devices/{device:int}/out", opt=access.signed_in)
+async def device_out(identity: NamedDependency[Identity], device: FromPath[int]) -> Response[str]:
+    """Signs out one of the person's devices."""
+    await service.sign_out(identity, device)
+    return redirect("/account")
+
+
+OFFICE = access.roles(Role.OFFICER, Role.PROVINCE)
+
+
+class AccountForm(msgspec.Struct):
+    phone: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    name: Annotated[str, msgspec.Meta(max_length=120)] = ""
+    role: Annotated[str, msgspec.Meta(max_length=20)] = ""
+    commune: Annotated[str, msgspec.Meta(max_length=10)] = ""
+
+
+@get("/accounts", opt=OFFICE)
+async def people(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
+    """Accounts of the communes one looks after: open, check identity, give a new password, close."""
+    return await _people(request, identity)
+
+
+@post("/accounts", opt=OFFICE, status_code=200)
+async def open_account(
+    request: AnyRequest, data: URLEncodedBody[AccountForm], identity: NamedDependency[Identity]
+) -> Response[str]:
+    try:
+        password = await service.open_account(
+            data.phone, data.name, data.role, data.commune or None, by=identity
+        )
+    except Invalid as error:
+        faults = {fault.field: fault.text(current_language.get()) for fault in error.errors}
+        return await _people(request, identity, status=error.status, form=data, errors=faults)
+    except (PhoneTaken, UnknownCommune) as error:
+        field = "phone" if isinstance(error, PhoneTaken) else "commune"
+        faults = {field: error.detail_text(current_language.get())}
+        return await _people(request, identity, status=error.status, form=data, errors=faults)
+    return await _people(request, identity, password=(data.name, password))
+
+
+@post("/accounts/{person:int}/password", opt=OFFICE, status_code=200)
+async def reset_password(
+    request: AnyRequest, identity: NamedDependency[Identity], person: FromPath[int]
+) -> Response[str]:
+    password = await service.reset_password(identity, person)
+    name = next(account.name for account in await queries.accounts(identity) if account.id == person)
+    return await _people(request, identity, password=(name, password))
+
+
+@post("/accounts/{person:int}/verified", opt=OFFICE)
+async def verified(identity: NamedDependency[Identity], person: FromPath[int]) -> Response[str]:
+    await service.verify_identity(identity, person)
+    return redirect("/accounts")
+
+
+@post("/accounts/{person:int}/active/{active:int}", opt=OFFICE)
+async def set_active(
+    identity: NamedDependency[Identity], person: FromPath[int], active: FromPath[int]
+) -> Response[str]:
+    await service.set_active(identity, person, bool(active))
+    return redirect("/accounts")
+
+
+async def _people(
+    request: AnyRequest, identity: Identity, *, status: int = 200, **more: Any
+) -> Response[str]:
+    context: dict[str, Any] = {"form": AccountForm(), "errors": {}, "password": None} | more
+    return page(
+        request,
+        "accounts/people.html",
+        status=status,
+        accounts=await queries.accounts(identity),
+        roles=[role for role in Role if role in service.LOCAL_ROLES or identity.has(Role.ADMIN)],
+        communes=sorted(queries.scope(identity) or ()),
+        **context,
+    )
+
+
 @post("/logout", opt=access.public)
 async def logout_form(viewer: NamedDependency[Identity | None]) -> Response[str]:
     if viewer is not None:
@@ -89,7 +238,7 @@ async def choose_language(lang: FromPath[str], next: FromQuery[str] = "/") -> Re
     if lang not in LANGUAGES:
         raise NotFound
     response = redirect(next)
-    response.set_cookie(Cookie(LANGUAGE_COOKIE, lang, max_age=365 * 86_400, samesite="lax"))
+    response.set_cookie(Cookie(key=LANGUAGE_COOKIE, value=lang, max_age=365 * 86_400, samesite="lax"))
     return response
 
 
@@ -103,4 +252,21 @@ async def privacy(request: AnyRequest) -> Response[str]:
     return page(request, "market/privacy.html")
 
 
-ROUTES: list[Any] = [login_page, login_form, logout_form, choose_language, rules, privacy]
+ROUTES: list[Any] = [
+    login_page,
+    login_form,
+    send_code,
+    check_code,
+    account,
+    change_password,
+    device_out,
+    people,
+    open_account,
+    reset_password,
+    verified,
+    set_active,
+    logout_form,
+    choose_language,
+    rules,
+    privacy,
+]

@@ -6,19 +6,20 @@ import hashlib
 import secrets
 import time
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from datetime import timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.accounts.errors import PhoneTaken, TooManyTries, UnknownCommune, WrongPassword
-from commerce.accounts.models import Person, RoleGrant, SignIn
+from commerce.accounts.errors import PhoneTaken, TooManyTries, UnknownCommune, UnknownPerson, WrongPassword
+from commerce.accounts.models import AccountEvent, Person, RoleGrant, SignIn
 from commerce.core import clock
 from commerce.core.db import sessions
-from commerce.core.errors import FieldError, Invalid
+from commerce.core.errors import FieldError, Forbidden, Invalid
 from commerce.core.i18n import N_
 from commerce.core.phone import normalise
 from commerce.core.roles import Identity, Role
@@ -70,6 +71,9 @@ class Tries:
         for key in keys:
             self._failed[key].append(time.monotonic())
 
+    def clear(self) -> None:
+        self._failed.clear()
+
     def forget(self, *keys: str) -> None:
         for key in keys:
             self._failed.pop(key, None)
@@ -89,12 +93,17 @@ async def sign_in(phone: str, password: str, *, device: str = "", address: str =
         tries.failed(*keys)
         raise WrongPassword
     tries.forget(keys[0])
+    return await grant_sign_in(person.id, device)
+
+
+async def grant_sign_in(person_id: int, device: str) -> tuple[str, Identity]:
+    """A new token for this device, for a person who has just proved who they are."""
     token = secrets.token_urlsafe(32)
     async with sessions.begin() as db:
         await db.execute(
             insert(SignIn).values(
                 token_hash=hash_token(token),
-                person_id=person.id,
+                person_id=person_id,
                 device=device[:200],
                 expires_at=clock.now() + SIGN_IN_LASTS,
             )
@@ -131,30 +140,36 @@ async def _identity(db: AsyncSession, token: str) -> Identity | None:
     return Identity(person_id, sign_in_id, name, phone, grants)
 
 
-async def sign_out(identity: Identity) -> None:
-    """Ends this device's sign-in."""
-    await _revoke(SignIn.id == identity.sign_in_id)
+async def sign_out(identity: Identity, sign_in_id: int | None = None) -> None:
+    """Ends one of the person's own sign-ins, this device's unless another is named."""
+    async with sessions.begin() as db:
+        wanted = sign_in_id or identity.sign_in_id
+        await _end_sign_ins(db, (SignIn.id == wanted) & (SignIn.person_id == identity.person_id))
 
 
 async def sign_out_everywhere(identity: Identity) -> None:
     """Ends every sign-in of the person, after a phone was lost."""
-    await _revoke(SignIn.person_id == identity.person_id)
-
-
-async def _revoke(which: object) -> None:
     async with sessions.begin() as db:
-        await db.execute(
-            update(SignIn).where(which, SignIn.revoked_at.is_(None)).values(revoked_at=clock.now())  # type: ignore[arg-type]
-        )
+        await _end_sign_ins(db, SignIn.person_id == identity.person_id)
 
 
-async def open_account(phone: str, name: str, role: str, commune: str | None) -> str:
+async def _end_sign_ins(db: AsyncSession, which: ColumnElement[bool]) -> None:
+    await db.execute(update(SignIn).where(which, SignIn.revoked_at.is_(None)).values(revoked_at=clock.now()))
+
+
+async def open_account(
+    phone: str, name: str, role: str, commune: str | None, *, by: Identity | None = None
+) -> str:
     """Opens an account and returns its one-time password, to be handed over and changed.
 
-    Raises `Invalid` naming the field, `PhoneTaken` or `UnknownCommune`.
+    `by` is who opens it: administrators and the province anywhere, officers in their own commune; None is the
+    command line of the machine. Raises `Invalid` naming the field, `PhoneTaken`, `UnknownCommune`
+    or `Forbidden`.
     """
     number, wanted = _check_account(phone, name, role, commune)
-    password = "".join(secrets.choice(UNAMBIGUOUS) for _ in range(ONE_TIME_LENGTH))
+    if by is not None:
+        _must_look_after(by, [(wanted, commune)])
+    password = _one_time_password()
     try:
         async with sessions.begin() as db:
             person_id = await db.scalar(
@@ -168,11 +183,80 @@ async def open_account(phone: str, name: str, role: str, commune: str | None) ->
                 .returning(Person.id)
             )
             await db.execute(insert(RoleGrant).values(person_id=person_id, role=wanted, commune_code=commune))
+            await _note(db, person_id, by, "opened", f"{wanted} {commune or ''}")
     except IntegrityError as error:
         if "commune_code" in str(error.orig):
             raise UnknownCommune(code=commune) from None
         raise PhoneTaken(phone=number) from None
     return password
+
+
+def _one_time_password() -> str:
+    return "".join(secrets.choice(UNAMBIGUOUS) for _ in range(ONE_TIME_LENGTH))
+
+
+def _must_look_after(by: Identity, grants: Iterable[tuple[Role, str | None]]) -> None:
+    """Nobody raises or rules somebody above themselves. Raises `Forbidden`."""
+    if by.has(Role.ADMIN):
+        return
+    for role, commune in grants:
+        if by.has(Role.PROVINCE) and role in LOCAL_ROLES:
+            continue
+        if role in LOCAL_ROLES and commune is not None and by.may(commune, Role.OFFICER):
+            continue
+        raise Forbidden
+
+
+async def _note(
+    db: AsyncSession, person_id: int | None, by: Identity | None, what: str, detail: str = ""
+) -> None:
+    await db.execute(
+        insert(AccountEvent).values(
+            person_id=person_id, by=by.person_id if by else None, what=what, detail=detail.strip()
+        )
+    )
+
+
+async def _subject(db: AsyncSession, by: Identity, person_id: int) -> Person:
+    """The person, if `by` looks after all of their roles. Raises `UnknownPerson` or `Forbidden`."""
+    person = await db.get(Person, person_id, with_for_update=True)
+    if person is None:
+        raise UnknownPerson
+    rows = await db.execute(
+        select(RoleGrant.role, RoleGrant.commune_code).where(RoleGrant.person_id == person_id)
+    )
+    _must_look_after(by, [(Role(row.role), row.commune_code) for row in rows])
+    return person
+
+
+async def reset_password(by: Identity, person_id: int) -> str:
+    """A new one-time password for somebody who lost theirs; all their devices are signed out."""
+    password = _one_time_password()
+    async with sessions.begin() as db:
+        person = await _subject(db, by, person_id)
+        person.password_hash = hash_password(password)
+        person.must_change_password = True
+        await _end_sign_ins(db, SignIn.person_id == person_id)
+        await _note(db, person_id, by, "password_reset")
+    return password
+
+
+async def verify_identity(by: Identity, person_id: int) -> None:
+    """Notes that `by` has checked who this is (papers seen, nothing kept); a host needs it to go live."""
+    async with sessions.begin() as db:
+        person = await _subject(db, by, person_id)
+        person.identity_verified_at = clock.now()
+        await _note(db, person_id, by, "identity_verified")
+
+
+async def set_active(by: Identity, person_id: int, active: bool) -> None:
+    """Closes or reopens an account; closing signs out everywhere at once."""
+    async with sessions.begin() as db:
+        person = await _subject(db, by, person_id)
+        person.active = active
+        if not active:
+            await _end_sign_ins(db, SignIn.person_id == person_id)
+        await _note(db, person_id, by, "reopened" if active else "closed")
 
 
 def _check_account(phone: str, name: str, role: str, commune: str | None) -> tuple[str, Role]:
@@ -206,10 +290,6 @@ async def change_password(identity: Identity, old: str, new: str) -> None:
             raise WrongPassword
         person.password_hash = hash_password(new)
         person.must_change_password = False
-        await db.execute(
-            update(SignIn)
-            .where(
-                SignIn.person_id == person.id, SignIn.id != identity.sign_in_id, SignIn.revoked_at.is_(None)
-            )
-            .values(revoked_at=clock.now())
-        )
+        others = (SignIn.person_id == person.id) & (SignIn.id != identity.sign_in_id)
+        await _end_sign_ins(db, others)
+        await _note(db, person.id, identity, "password_changed")

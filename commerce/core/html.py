@@ -91,7 +91,8 @@ def environment() -> Environment:
         # Templates change with a deploy only; looking at the disk for each page costs more than rendering.
         auto_reload=False,
     )
-    env.install_gettext_callables(translate, ntranslate, newstyle=True)  # type: ignore[attr-defined]
+    # Sentences take their values by str.format, as in Python; the result is escaped like any text.
+    env.install_gettext_callables(translate, ntranslate, newstyle=False)  # type: ignore[attr-defined]
     env.filters |= {
         "money": money,
         "number": number,

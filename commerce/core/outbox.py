@@ -24,7 +24,7 @@ from typing import Any
 import msgspec
 import structlog
 from sqlalchemy import Index, func, insert, select, text
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce.core.db import Base, CreatedAt, Id, sessions
@@ -65,7 +65,7 @@ class Message:
 Handler = Callable[[Sequence[Message]], Awaitable[None]]
 
 
-async def emit(db: AsyncSession, topic: str, payload: dict[str, Any]) -> None:
+async def emit(db: AsyncSession | AsyncConnection, topic: str, payload: dict[str, Any]) -> None:
     """Tell the worker, if and only if this transaction commits."""
     await db.execute(insert(OutboxMessage).values(topic=topic, payload=payload))
     await db.execute(select(func.pg_notify(CHANNEL, topic)))

@@ -165,8 +165,8 @@ class RequestFrame:
             headers.setdefault(name, value)
         if "new_visitor" in state:
             cookie = Cookie(
-                VISITOR_COOKIE,
-                state["new_visitor"],
+                key=VISITOR_COOKIE,
+                value=state["new_visitor"],
                 max_age=400 * 86_400,
                 httponly=True,
                 samesite="lax",

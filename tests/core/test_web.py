@@ -99,7 +99,7 @@ async def test_signing_in_and_out(client: httpx.AsyncClient) -> None:
 
 
 async def test_guessing_passwords_is_slowed(client: httpx.AsyncClient) -> None:
-    service.tries = service.Tries()
+    service.tries.clear()
     codes = [
         (await client.post("/api/v1/login", json={"phone": "0987654321", "password": "guess"})).json()["code"]
         for _ in range(service.TRIES + 1)
@@ -123,6 +123,12 @@ async def test_redirects_never_leave_the_market(client: httpx.AsyncClient) -> No
     for target in ("https://evil.test", "//evil.test", "/\\evil.test"):
         answer = await client.get("/language/en", params={"next": target})
         assert answer.headers["location"] == "/"
+
+
+async def test_the_chosen_language_is_remembered(client: httpx.AsyncClient) -> None:
+    await client.get("/language/en")
+    assert client.cookies["lang"] == "en"
+    assert '<html lang="en">' in (await client.get("/khong-co", headers={"Accept": "text/html"})).text
 
 
 async def test_ready_says_which_engine_is_down(client: httpx.AsyncClient, app: Any) -> None:

@@ -190,6 +190,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("source", "external_id", name=op.f("uq_webhook_event_source_external_id")),
     )
     op.create_table(
+        "account_event",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("detail", sa.Text(), server_default="", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["by"], ["person.id"], name=op.f("fk_account_event_by"), ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(
+            ["person_id"], ["person.id"], name=op.f("fk_account_event_person_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_account_event")),
+    )
+    op.create_index(op.f("ix_account_event_person_id"), "account_event", ["person_id"], unique=False)
+    op.create_table(
         "live_session",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
@@ -310,6 +325,21 @@ def upgrade() -> None:
         sa.UniqueConstraint("token_hash", name=op.f("uq_sign_in_token_hash")),
     )
     op.create_index(op.f("ix_sign_in_person_id"), "sign_in", ["person_id"], unique=False)
+    op.create_table(
+        "sign_in_code",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column("code_hash", sa.Text(), nullable=False),
+        sa.Column("tries", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["person_id"], ["person.id"], name=op.f("fk_sign_in_code_person_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sign_in_code")),
+    )
+    op.create_index(op.f("ix_sign_in_code_person_id"), "sign_in_code", ["person_id"], unique=False)
     op.create_table(
         "bank_feed",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -829,6 +859,8 @@ def downgrade() -> None:
     op.drop_table("card_account")
     op.drop_index(op.f("ix_bank_feed_seller_id"), table_name="bank_feed")
     op.drop_table("bank_feed")
+    op.drop_index(op.f("ix_sign_in_code_person_id"), table_name="sign_in_code")
+    op.drop_table("sign_in_code")
     op.drop_index(op.f("ix_sign_in_person_id"), table_name="sign_in")
     op.drop_table("sign_in")
     op.drop_index(op.f("ix_seller_person_id"), table_name="seller")
@@ -848,6 +880,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_live_session_state"), table_name="live_session")
     op.drop_index(op.f("ix_live_session_commune_code"), table_name="live_session")
     op.drop_table("live_session")
+    op.drop_index(op.f("ix_account_event_person_id"), table_name="account_event")
+    op.drop_table("account_event")
     op.drop_table("webhook_event")
     op.drop_index(op.f("ix_seller_history_subject_id"), table_name="seller_history")
     op.drop_table("seller_history")
