@@ -23,6 +23,7 @@ import pytest
 import valkey
 from litestar import Litestar
 
+from commerce.accounts.service import tries
 from commerce.app import create_app
 from commerce.core import db, migrate
 from commerce.core.embedded import Engines, temporary_folder
@@ -139,6 +140,7 @@ async def sessions(database_url: str) -> AsyncIterator[db.Sessions]:
 async def app(settings: Settings) -> AsyncIterator[Litestar]:
     """The web application on this test's engines, started."""
     made = create_app(settings)
+    tries.clear()  # wrong passwords of other tests came from the same address
     started, stop = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
