@@ -88,8 +88,8 @@ _LOCK = text("""
 """)
 
 _OPEN = text("""
-    INSERT INTO stock (grade_id, on_hand, reserved) SELECT grade, 0, 0 FROM unnest(CAST(:grades AS bigint[])) grade
-    ORDER BY grade ON CONFLICT DO NOTHING
+    INSERT INTO stock (grade_id, on_hand, reserved)
+    SELECT grade, 0, 0 FROM unnest(CAST(:grades AS bigint[])) grade ORDER BY grade ON CONFLICT DO NOTHING
 """)
 
 _ADD = text("""
@@ -107,7 +107,7 @@ _APPEND = text("""
 
 
 async def lock(db: Db, grade_ids: Iterable[int]) -> dict[int, Level]:
-    """The rows of these grades, locked until the transaction ends, in id order. Grades without a row are absent."""
+    """The rows of these grades, locked until the transaction ends, in id order; without a row: absent."""
     rows = await db.execute(_LOCK, {"grades": sorted(set(grade_ids))})
     return {row.grade_id: Level(row.grade_id, row.on_hand, row.reserved) for row in rows}
 

@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce.core.db import Base, CreatedAt, History, Id
+from commerce.core.states import StateTable
 
 
 class OrderState(StrEnum):
@@ -85,6 +86,25 @@ class Order(Base):
 
 class OrderHistory(History, Base):
     __tablename__ = "order_history"
+
+
+_S = OrderState
+ORDER_STATES = StateTable(
+    Order,
+    OrderHistory,
+    {
+        _S.PLACED: frozenset({_S.CONFIRMED, _S.PACKED, _S.CANCELLED, _S.EXPIRED}),
+        _S.CONFIRMED: frozenset({_S.PACKED, _S.CANCELLED, _S.EXPIRED}),
+        _S.PACKED: frozenset({_S.SHIPPED, _S.CANCELLED}),
+        _S.SHIPPED: frozenset({_S.DELIVERED, _S.REFUSED}),
+        _S.DELIVERED: frozenset(),
+        _S.REFUSED: frozenset(),
+        _S.CANCELLED: frozenset(),
+        _S.EXPIRED: frozenset({_S.PLACED}),  # its money came late and there was still stock
+    },
+)
+HOLDS_STOCK = frozenset({_S.PLACED, _S.CONFIRMED, _S.PACKED})
+BUYER_MAY_CANCEL = frozenset({_S.PLACED, _S.CONFIRMED})
 
 
 class OrderLine(Base):

@@ -10,6 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, tex
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce.core.db import Base, CreatedAt, History, Id
+from commerce.core.states import StateTable
 
 
 class Method(StrEnum):
@@ -58,6 +59,20 @@ class Payment(Base):
 
 class PaymentHistory(History, Base):
     __tablename__ = "payment_history"
+
+
+_P = PaymentState
+PAYMENT_STATES = StateTable(
+    Payment,
+    PaymentHistory,
+    {
+        _P.DUE: frozenset({_P.PARTIAL, _P.PAID, _P.CANCELLED}),
+        _P.PARTIAL: frozenset({_P.PAID, _P.CANCELLED}),
+        _P.PAID: frozenset({_P.REFUNDED}),
+        _P.REFUNDED: frozenset(),
+        _P.CANCELLED: frozenset({_P.DUE}),  # late money for an expired order whose goods were still there
+    },
+)
 
 
 class Outcome(StrEnum):
@@ -134,8 +149,23 @@ class RefundHistory(History, Base):
     __tablename__ = "refund_history"
 
 
+_R = RefundState
+REFUND_STATES = StateTable(
+    Refund,
+    RefundHistory,
+    {
+        _R.WANTED: frozenset({_R.SENT, _R.DONE}),
+        _R.SENT: frozenset({_R.DONE, _R.FAILED}),
+        _R.FAILED: frozenset({_R.WANTED}),
+        _R.DONE: frozenset(),
+    },
+)
+OPEN_REFUND = frozenset({_R.WANTED, _R.SENT, _R.FAILED})
+"""Money that is still to go back."""
+
+
 class BankFeed(Base):
-    """A service that tells us of credits on a seller's account. Its secret is kept sealed (`payments.seal`)."""
+    """A service that tells us of credits on a seller's account. Its secret is kept sealed."""
 
     __tablename__ = "bank_feed"
     __table_args__ = (UniqueConstraint("service", "account"),)

@@ -1,0 +1,188 @@
+"""Reads about orders, and the snapshot of a session's line-up that the order page works from.
+
+The snapshot is kept for at most a second in each process, so that thousands of orders a second do not ask
+the same question. It only tells what there is to name; what it costs, whether the session still runs and
+what is left are decided in the transaction that places the order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.catalog.models import Seller
+from commerce.communes.models import Commune
+from commerce.core.db import sessions
+from commerce.core.errors import NotFound
+from commerce.orders.models import Order, OrderHistory, OrderLine
+from commerce.payments.models import Payment
+
+SNAPSHOT_S = 1.0
+COMMUNES_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class SellerCard:
+    """What an order has to know of the seller."""
+
+    id: int
+    name: str
+    commune_code: str
+    bank_bin: str | None
+    bank_account: str | None
+    takes_cards: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing in a line-up that may be ordered."""
+
+    id: int
+    code: str
+    grade_id: int
+    product_id: int
+    product_name: str
+    grade_name: str
+    unit: str
+    seller: SellerCard
+
+    @property
+    def name(self) -> str:
+        return f"{self.product_name} ({self.grade_name})" if self.grade_name else self.product_name
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    session_id: int
+    session_code: str
+    demo: bool
+    items: Mapping[str, Item]
+    """By short code, upper case."""
+
+
+_SESSION = text("SELECT id, code, demo FROM live_session WHERE code = :code")
+
+_ITEMS = text("""
+    SELECT i.id, i.code, i.grade_id, p.id AS product_id, p.name AS product_name, g.name AS grade_name, p.unit,
+        s.id AS seller_id, s.name AS seller_name, s.commune_code, s.bank_bin, s.bank_account,
+        coalesce(c.active, false) AS takes_cards
+    FROM lineup_item i JOIN grade g ON g.id = i.grade_id JOIN product p ON p.id = g.product_id
+        JOIN seller s ON s.id = p.seller_id LEFT JOIN card_account c ON c.seller_id = s.id
+    WHERE i.live_session_id = :session AND i.removed_at IS NULL AND g.active
+        AND p.state = 'approved' AND s.state = 'approved'
+    ORDER BY i.position
+""")
+
+
+async def read_lineup(code: str) -> Lineup:
+    """Raises `NotFound` for a session that does not exist."""
+    async with sessions.read() as db:
+        session = (await db.execute(_SESSION, {"code": code})).first()
+        if session is None:
+            raise NotFound
+        rows = (await db.execute(_ITEMS, {"session": session.id})).all()
+    items: dict[str, Item] = {}
+    sellers: dict[int, SellerCard] = {}
+    for row in rows:
+        seller = sellers.setdefault(
+            row.seller_id,
+            SellerCard(
+                row.seller_id,
+                row.seller_name,
+                row.commune_code,
+                row.bank_bin,
+                row.bank_account,
+                row.takes_cards,
+            ),
+        )
+        items[row.code] = Item(
+            row.id,
+            row.code,
+            row.grade_id,
+            row.product_id,
+            row.product_name,
+            row.grade_name,
+            row.unit,
+            seller,
+        )
+    return Lineup(session.id, session.code, session.demo, items)
+
+
+class Snapshots:
+    """Line-ups and communes as they were at most a moment ago; many who ask at once cause one question."""
+
+    def __init__(self) -> None:
+        self._lineups: dict[str, tuple[float, Lineup]] = {}
+        self._communes: tuple[float, frozenset[str]] = (-COMMUNES_S, frozenset())
+        self._asking: dict[str, asyncio.Future[Lineup]] = {}
+
+    async def lineup(self, code: str) -> Lineup:
+        """Raises `NotFound`."""
+        known = self._lineups.get(code)
+        if known and time.monotonic() - known[0] < SNAPSHOT_S:
+            return known[1]
+        asked = self._asking.get(code)
+        if asked is None:
+            asked = self._asking[code] = asyncio.ensure_future(self._read(code))
+            asked.add_done_callback(lambda _: self._asking.pop(code, None))
+        # Shielded: a buyer who goes away must not take the answer from the others who wait for it.
+        return await asyncio.shield(asked)
+
+    async def _read(self, code: str) -> Lineup:
+        began = time.monotonic()
+        lineup = await read_lineup(code)
+        if len(self._lineups) > 1_000:
+            self._lineups.clear()
+        self._lineups[code] = (began, lineup)
+        return lineup
+
+    async def communes(self) -> frozenset[str]:
+        """Codes of the province's communes."""
+        at, codes = self._communes
+        if not codes or time.monotonic() - at >= COMMUNES_S:
+            async with sessions.read() as db:
+                codes = frozenset(await db.scalars(select(Commune.code)))
+            self._communes = (time.monotonic(), codes)
+        return codes
+
+    def forget(self) -> None:
+        self._lineups.clear()
+        self._communes = (-COMMUNES_S, frozenset())
+
+
+snapshots = Snapshots()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderView:
+    """An order with everything its page shows."""
+
+    order: Order
+    seller: Seller
+    lines: list[OrderLine]
+    payment: Payment
+    history: list[OrderHistory]
+
+
+async def order_by_key(db: AsyncSession, code: str, key: str) -> OrderView:
+    """The order for the buyer who holds its key. Raises `NotFound` for a wrong code and a wrong key alike."""
+    order = await db.scalar(select(Order).where(Order.code == code.upper()))
+    if order is None or not hmac.compare_digest(order.key.encode(), key.encode()):
+        raise NotFound
+    return await view(db, order)
+
+
+async def view(db: AsyncSession, order: Order) -> OrderView:
+    seller = await db.get_one(Seller, order.seller_id)
+    lines = await db.scalars(select(OrderLine).where(OrderLine.order_id == order.id).order_by(OrderLine.id))
+    payment = (await db.scalars(select(Payment).where(Payment.order_id == order.id))).one()
+    history = await db.scalars(
+        select(OrderHistory).where(OrderHistory.subject_id == order.id).order_by(OrderHistory.id)
+    )
+    return OrderView(order, seller, list(lines), payment, list(history))
