@@ -3,7 +3,8 @@
 from importlib import import_module
 from pathlib import Path
 
-import commerce.core.outbox  # noqa: F401 - its table
+import commerce.core.heartbeat
+import commerce.core.outbox  # noqa: F401 - their tables
 
 MODULES = sorted(path.parent.name for path in Path(__file__).parent.glob("*/models.py"))
 

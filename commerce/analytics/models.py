@@ -6,9 +6,10 @@ visits, not people: a visitor is a random id of a browser.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
+from typing import Any
 
-from sqlalchemy import ForeignKey, Index, SmallInteger, text
+from sqlalchemy import Date, ForeignKey, Index, Select, SmallInteger, and_, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce.core.db import Base
@@ -20,8 +21,6 @@ class Visit(Base):
     __tablename__ = "visit"
     __table_args__ = (
         Index("ix_visit_live_session_id_joined_at", "live_session_id", "joined_at"),
-        # A gateway that died is looked up by name; only few visits are open at a time.
-        Index("ix_visit_gateway_open", "gateway", postgresql_where=text("left_at IS NULL")),
         {"postgresql_partition_by": "RANGE (joined_at)"},
     )
 
@@ -33,15 +32,11 @@ class Visit(Base):
     """The way the visitor came: zalo, facebook, tiktok, qr, channel, direct…"""
     gateway: Mapped[str]
     left_at: Mapped[datetime | None]
-    """None while the visit is open."""
-    died: Mapped[bool]
-    """`left_at` is the last sign of life of a gateway that died, not the viewer's own leaving."""
-    reported: Mapped[int]
-    """Order of the report this row holds; an older one that arrives late changes nothing."""
+    """As reported; none while the visit is open, and for ever if its gateway died: see `ended_at`."""
 
 
 class GatewayDeath(Base):
-    """A gateway that died with visits open; kept because its visits may be read after its death is."""
+    """A gateway that died with visits open; they ended at its last sign of life."""
 
     __tablename__ = "gateway_death"
 
@@ -50,7 +45,15 @@ class GatewayDeath(Base):
         ForeignKey("live_session.id", ondelete="CASCADE"), primary_key=True
     )
     at: Mapped[datetime]
-    reported: Mapped[int]
+
+
+def ended_at() -> Select[str, datetime, datetime | None]:
+    """(id, joined_at, when the visit ended or none while it is open): its own leaving, else the death of the
+    gateway it was open under. Join with `Visit` on both key columns, or add columns and conditions.
+    """
+    died = and_(GatewayDeath.gateway == Visit.gateway, GatewayDeath.live_session_id == Visit.live_session_id)
+    ended = func.coalesce(Visit.left_at, GatewayDeath.at)
+    return select(Visit.id, Visit.joined_at, ended.label("ended_at")).outerjoin(GatewayDeath, died)
 
 
 class PageEvent(Base):
@@ -72,3 +75,159 @@ class PageEvent(Base):
     """`impression`, `click` or `basket`."""
     item_code: Mapped[str]
     """The short code in that session's line-up: A1."""
+
+
+# ---- rollups: computed from the raw rows by `analytics.rollup` alone, and kept when those are gone
+
+
+class SessionRollup(Base):
+    """One session's counts; the words are in `analytics.measures`."""
+
+    __tablename__ = "session_rollup"
+    __table_args__ = (Index("ix_session_rollup_commune_code_day", "commune_code", "day"),)
+
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    commune_code: Mapped[str] = mapped_column(ForeignKey("commune.code"))
+    day: Mapped[date] = mapped_column(Date, index=True)
+    """Of the start, in Vietnam."""
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    air_ms: Mapped[int]
+    views: Mapped[int]
+    effective_views: Mapped[int]
+    viewers: Mapped[int]
+    reach: Mapped[int]
+    watched_ms: Mapped[int]
+    pcu: Mapped[int]
+    impressions: Mapped[int]
+    clicks: Mapped[int]
+    baskets: Mapped[int]
+    orders: Mapped[int]
+    units: Mapped[int]
+    gmv: Mapped[int]
+    net: Mapped[int]
+    paid: Mapped[int]
+    buyers: Mapped[int]
+    by_helper: Mapped[int]
+    comments: Mapped[int]
+    curve: Mapped[list[Any]]
+    """How many views lasted at least `measures.CURVE_S[i]` seconds."""
+    computed_at: Mapped[datetime]
+
+
+class MinuteRollup(Base):
+    """One minute on air: who watched, came, left, tapped and ordered."""
+
+    __tablename__ = "minute_rollup"
+
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    at: Mapped[datetime] = mapped_column(primary_key=True)
+    peak: Mapped[int]
+    watched_ms: Mapped[int]
+    """Divided by the minute's 60,000 ms: its average viewers."""
+    came: Mapped[int]
+    left: Mapped[int]
+    """Views that began and ended in this minute."""
+    impressions: Mapped[int]
+    clicks: Mapped[int]
+    baskets: Mapped[int]
+    orders: Mapped[int]
+    units: Mapped[int]
+    gmv: Mapped[int]
+    comments: Mapped[int]
+
+
+class ItemRollup(Base):
+    """One thing of the line-up in one session."""
+
+    __tablename__ = "item_rollup"
+
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    item_code: Mapped[str] = mapped_column(primary_key=True)
+    grade_id: Mapped[int | None]
+    impressions: Mapped[int]
+    clicks: Mapped[int]
+    baskets: Mapped[int]
+    orders: Mapped[int]
+    units: Mapped[int]
+    gmv: Mapped[int]
+    net: Mapped[int]
+
+
+class SourceRollup(Base):
+    """One way people came to one session."""
+
+    __tablename__ = "source_rollup"
+
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    source: Mapped[str] = mapped_column(primary_key=True)
+    views: Mapped[int]
+    viewers: Mapped[int]
+    watched_ms: Mapped[int]
+    orders: Mapped[int]
+    gmv: Mapped[int]
+
+
+class PinRollup(Base):
+    """What was ordered through one pin."""
+
+    __tablename__ = "pin_rollup"
+
+    pin_id: Mapped[int] = mapped_column(
+        ForeignKey("pin.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), index=True
+    )
+    orders: Mapped[int]
+    units: Mapped[int]
+    gmv: Mapped[int]
+
+
+class Attribution(Base):
+    """Which session an order belongs to, and by what; the rows behind every figure about orders."""
+
+    __tablename__ = "attribution"
+
+    order_id: Mapped[int] = mapped_column(
+        ForeignKey("order.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), index=True
+    )
+    source: Mapped[str]
+    how: Mapped[str]
+    """`visit` (a visit or beacon of the buyer within 24 h), `code` (the session's link or code, no visit seen),
+    `helper` (typed in), `later` (ordered outside a session, within 24 h of one that sold it)."""
+
+
+class Recency(Base):
+    """How many people were there on `day` who were last there on `previous`; see `analytics.recency`."""
+
+    __tablename__ = "recency"
+
+    commune_code: Mapped[str] = mapped_column(primary_key=True)
+    """`*` is the whole province."""
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    """`viewer`, `reach` or `buyer`."""
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    previous: Mapped[date] = mapped_column(Date, primary_key=True)
+    """0001-01-01: never before."""
+    people: Mapped[int]
+
+
+class RollupMark(Base):
+    """How far a source of changes has been read, by its name."""
+
+    __tablename__ = "rollup_mark"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int]

@@ -7,7 +7,7 @@ number of viewers comes from elsewhere (presence, by the bus). Functions take `d
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.accounts.models import Person
 from commerce.catalog.models import Grade, ListingState, Photo, Product, Recognition, Seller, Stock
 from commerce.catalog.recognitions import holding
+from commerce.catalog.views import Picture
 from commerce.communes.models import Commune
 from commerce.core import clock
 from commerce.core.text import mask_name
@@ -25,8 +26,12 @@ from commerce.live.models import Comment, Deal, LineupItem, LiveCounter, LiveSes
 from streaming import protocol
 from streaming.protocol import RECENT_COMMENTS, Card, Snapshot, State
 
+Db = AsyncSession
+
 LISTED = (LiveState.SCHEDULED, LiveState.LIVE, LiveState.ENDED)
 LISTED_MOST = 200
+SOON = timedelta(hours=24)  # how long before a session its page already waits at a socket
+LATE = timedelta(hours=12)  # and how long after the hour it was planned for
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -60,6 +65,12 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     rules_accepted_at: datetime | None
 
     @property
+    def has_room(self) -> bool:
+        """Whether there is anything to hear: on air, or about to be."""
+        soon = clock.now() - LATE <= self.starts_at <= clock.now() + SOON
+        return self.state == LiveState.LIVE or (self.state == LiveState.SCHEDULED and soon)
+
+    @property
     def room_state(self) -> State:
         """As the wire knows it: a session that was called off is over for whoever waits for it."""
         return State.ENDED if self.state == LiveState.CANCELLED else State(self.state.value)
@@ -70,14 +81,6 @@ class DealNow(msgspec.Struct, frozen=True, kw_only=True):
     left: int
     ends_at: datetime
     per_buyer: int | None
-
-
-class Picture(msgspec.Struct, frozen=True, kw_only=True):
-    """A photo in S3, by the hash of its content; `commerce.catalog` knows its addresses."""
-
-    sha256: str
-    widths: list[int]
-    alt: str
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,7 +247,7 @@ def _line(row: Any, session: Session, running: dict[int, DealNow]) -> Line:
         seller_id=seller.id,
         seller=seller.name,
         stars=stars,
-        picture=Picture(sha256=photo.sha256, widths=photo.widths, alt=photo.alt) if photo else None,
+        picture=Picture.of(photo, product.name) if photo else None,
         art=product.art,
         origin=product.origin,
         shelf_life=product.shelf_life,
@@ -343,7 +346,7 @@ def pinned_card(lines: Sequence[Line]) -> Card | None:
 
 
 def deal_cards(lines: Sequence[Line]) -> list[Card]:
-    """Deals that run now; `ends_ms` in Unix milliseconds."""
+    """Deals that run now; `ends_at` in Unix milliseconds."""
     return [
         {
             "code": line.code,
@@ -351,7 +354,7 @@ def deal_cards(lines: Sequence[Line]) -> list[Card]:
             "was": line.price,
             "left": min(line.deal.left, line.stock),
             "per_buyer": line.deal.per_buyer,
-            "ends_ms": clock.unix_ms(line.deal.ends_at),
+            "ends_at": clock.unix_ms(line.deal.ends_at),
         }
         for line in lines
         if line.deal is not None
@@ -437,11 +440,9 @@ async def pulses(db: AsyncSession) -> list[Pulse]:
         .correlate(LiveSession)
         .scalar_subquery()
     )
+    moment = clock.now()
     soon = and_(
-        LiveSession.state == LiveState.SCHEDULED,
-        LiveSession.starts_at.between(
-            func.now() - func.make_interval(0, 0, 0, 0, 12), func.now() + func.make_interval(0, 0, 0, 1)
-        ),
+        LiveSession.state == LiveState.SCHEDULED, LiveSession.starts_at.between(moment - LATE, moment + SOON)
     )
     rows = await db.execute(
         select(

@@ -570,14 +570,17 @@ async def _unpin(db: AsyncSession, session: LiveSession) -> None:
 
 
 async def _stop_deals(db: AsyncSession, session: LiveSession, *which: Any) -> None:
+    running = await db.scalars(
+        select(Deal.id)
+        .where(
+            Deal.live_session_id == session.id, Deal.stopped_at.is_(None), Deal.ends_at > func.now(), *which
+        )
+        .order_by(Deal.id)  # the order in which orders lock them, so that neither waits in a ring
+        .with_for_update(key_share=True)
+    )
     await db.execute(
         update(Deal)
-        .where(
-            Deal.live_session_id == session.id,
-            Deal.stopped_at.is_(None),
-            Deal.ends_at > func.now(),
-            *which,
-        )
+        .where(Deal.id.in_(running.all()))
         .values(stopped_at=func.now())
         .execution_options(synchronize_session=False)
     )

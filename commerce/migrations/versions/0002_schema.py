@@ -52,6 +52,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_commune_folded"), "commune", ["folded"], unique=False)
     op.create_table(
+        "heartbeat",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("figures", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_heartbeat")),
+    )
+    op.create_table(
         "idempotency_key",
         sa.Column("key", sa.Text(), nullable=False),
         sa.Column("body_hash", sa.Text(), nullable=False),
@@ -154,6 +162,15 @@ def upgrade() -> None:
         sa.UniqueConstraint("code", name=op.f("uq_purchase_code")),
     )
     op.create_table(
+        "recency",
+        sa.Column("commune_code", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("previous", sa.Date(), nullable=False),
+        sa.Column("people", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("commune_code", "kind", "day", "previous", name=op.f("pk_recency")),
+    )
+    op.create_table(
         "refund_history",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("subject_id", sa.BigInteger(), nullable=False),
@@ -165,6 +182,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_refund_history")),
     )
     op.create_index(op.f("ix_refund_history_subject_id"), "refund_history", ["subject_id"], unique=False)
+    op.create_table(
+        "rollup_mark",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("value", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_rollup_mark")),
+    )
     op.create_table(
         "seller_history",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -391,7 +414,6 @@ def upgrade() -> None:
         sa.Column("gateway", sa.Text(), nullable=False),
         sa.Column("live_session_id", sa.BigInteger(), nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
-        sa.Column("reported", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["live_session_id"],
             ["live_session.id"],
@@ -399,6 +421,26 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("gateway", "live_session_id", name=op.f("pk_gateway_death")),
+    )
+    op.create_table(
+        "item_rollup",
+        sa.Column("live_session_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("item_code", sa.Text(), nullable=False),
+        sa.Column("grade_id", sa.BigInteger(), nullable=True),
+        sa.Column("impressions", sa.BigInteger(), nullable=False),
+        sa.Column("clicks", sa.BigInteger(), nullable=False),
+        sa.Column("baskets", sa.BigInteger(), nullable=False),
+        sa.Column("orders", sa.BigInteger(), nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("gmv", sa.BigInteger(), nullable=False),
+        sa.Column("net", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_item_rollup_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("live_session_id", "item_code", name=op.f("pk_item_rollup")),
     )
     op.create_table(
         "live_counter",
@@ -413,6 +455,29 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("live_session_id", name=op.f("pk_live_counter")),
+    )
+    op.create_table(
+        "minute_rollup",
+        sa.Column("live_session_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("peak", sa.BigInteger(), nullable=False),
+        sa.Column("watched_ms", sa.BigInteger(), nullable=False),
+        sa.Column("came", sa.BigInteger(), nullable=False),
+        sa.Column("left", sa.BigInteger(), nullable=False),
+        sa.Column("impressions", sa.BigInteger(), nullable=False),
+        sa.Column("clicks", sa.BigInteger(), nullable=False),
+        sa.Column("baskets", sa.BigInteger(), nullable=False),
+        sa.Column("orders", sa.BigInteger(), nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("gmv", sa.BigInteger(), nullable=False),
+        sa.Column("comments", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_minute_rollup_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("live_session_id", "at", name=op.f("pk_minute_rollup")),
     )
     op.create_table(
         "order",
@@ -520,6 +585,65 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_product_seller_id"), "product", ["seller_id"], unique=False)
     op.create_table(
+        "session_rollup",
+        sa.Column("live_session_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("commune_code", sa.Text(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("air_ms", sa.BigInteger(), nullable=False),
+        sa.Column("views", sa.BigInteger(), nullable=False),
+        sa.Column("effective_views", sa.BigInteger(), nullable=False),
+        sa.Column("viewers", sa.BigInteger(), nullable=False),
+        sa.Column("reach", sa.BigInteger(), nullable=False),
+        sa.Column("watched_ms", sa.BigInteger(), nullable=False),
+        sa.Column("pcu", sa.BigInteger(), nullable=False),
+        sa.Column("impressions", sa.BigInteger(), nullable=False),
+        sa.Column("clicks", sa.BigInteger(), nullable=False),
+        sa.Column("baskets", sa.BigInteger(), nullable=False),
+        sa.Column("orders", sa.BigInteger(), nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("gmv", sa.BigInteger(), nullable=False),
+        sa.Column("net", sa.BigInteger(), nullable=False),
+        sa.Column("paid", sa.BigInteger(), nullable=False),
+        sa.Column("buyers", sa.BigInteger(), nullable=False),
+        sa.Column("by_helper", sa.BigInteger(), nullable=False),
+        sa.Column("comments", sa.BigInteger(), nullable=False),
+        sa.Column("curve", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("computed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["commune_code"], ["commune.code"], name=op.f("fk_session_rollup_commune_code")
+        ),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_session_rollup_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("live_session_id", name=op.f("pk_session_rollup")),
+    )
+    op.create_index(
+        "ix_session_rollup_commune_code_day", "session_rollup", ["commune_code", "day"], unique=False
+    )
+    op.create_index(op.f("ix_session_rollup_day"), "session_rollup", ["day"], unique=False)
+    op.create_table(
+        "source_rollup",
+        sa.Column("live_session_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("views", sa.BigInteger(), nullable=False),
+        sa.Column("viewers", sa.BigInteger(), nullable=False),
+        sa.Column("watched_ms", sa.BigInteger(), nullable=False),
+        sa.Column("orders", sa.BigInteger(), nullable=False),
+        sa.Column("gmv", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_source_rollup_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("live_session_id", "source", name=op.f("pk_source_rollup")),
+    )
+    op.create_table(
         "visit",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("joined_at", sa.DateTime(timezone=True), nullable=False),
@@ -528,8 +652,6 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("gateway", sa.Text(), nullable=False),
         sa.Column("left_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("died", sa.Boolean(), nullable=False),
-        sa.Column("reported", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(
             ["live_session_id"],
             ["live_session.id"],
@@ -540,15 +662,26 @@ def upgrade() -> None:
         postgresql_partition_by="RANGE (joined_at)",
     )
     op.create_index(
-        "ix_visit_gateway_open",
-        "visit",
-        ["gateway"],
-        unique=False,
-        postgresql_where=sa.text("left_at IS NULL"),
-    )
-    op.create_index(
         "ix_visit_live_session_id_joined_at", "visit", ["live_session_id", "joined_at"], unique=False
     )
+    op.create_table(
+        "attribution",
+        sa.Column("order_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("how", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_attribution_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["order_id"], ["order.id"], name=op.f("fk_attribution_order_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("order_id", name=op.f("pk_attribution")),
+    )
+    op.create_index(op.f("ix_attribution_live_session_id"), "attribution", ["live_session_id"], unique=False)
     op.create_table(
         "grade",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -789,11 +922,32 @@ def upgrade() -> None:
     op.create_index(op.f("ix_refund_payment_id"), "refund", ["payment_id"], unique=False)
     op.create_index(op.f("ix_refund_reference"), "refund", ["reference"], unique=False)
     op.create_index(op.f("ix_refund_state"), "refund", ["state"], unique=False)
+    op.create_table(
+        "pin_rollup",
+        sa.Column("pin_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("orders", sa.BigInteger(), nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.Column("gmv", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_pin_rollup_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.ForeignKeyConstraint(
+            ["pin_id"], ["pin.id"], name=op.f("fk_pin_rollup_pin_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("pin_id", name=op.f("pk_pin_rollup")),
+    )
+    op.create_index(op.f("ix_pin_rollup_live_session_id"), "pin_rollup", ["live_session_id"], unique=False)
     # ### end Alembic commands ###
 
 
 def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
+    op.drop_index(op.f("ix_pin_rollup_live_session_id"), table_name="pin_rollup")
+    op.drop_table("pin_rollup")
     op.drop_index(op.f("ix_refund_state"), table_name="refund")
     op.drop_index(op.f("ix_refund_reference"), table_name="refund")
     op.drop_index(op.f("ix_refund_payment_id"), table_name="refund")
@@ -830,9 +984,14 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_payment_intent"), table_name="payment")
     op.drop_table("payment")
     op.drop_table("grade")
+    op.drop_index(op.f("ix_attribution_live_session_id"), table_name="attribution")
+    op.drop_table("attribution")
     op.drop_index("ix_visit_live_session_id_joined_at", table_name="visit")
-    op.drop_index("ix_visit_gateway_open", table_name="visit", postgresql_where=sa.text("left_at IS NULL"))
     op.drop_table("visit")
+    op.drop_table("source_rollup")
+    op.drop_index(op.f("ix_session_rollup_day"), table_name="session_rollup")
+    op.drop_index("ix_session_rollup_commune_code_day", table_name="session_rollup")
+    op.drop_table("session_rollup")
     op.drop_index(op.f("ix_product_seller_id"), table_name="product")
     op.drop_index(
         "ix_product_search",
@@ -852,7 +1011,9 @@ def downgrade() -> None:
     )
     op.drop_index(op.f("ix_order_buyer_phone"), table_name="order")
     op.drop_table("order")
+    op.drop_table("minute_rollup")
     op.drop_table("live_counter")
+    op.drop_table("item_rollup")
     op.drop_table("gateway_death")
     op.drop_index("ix_comment_live_session_id_id", table_name="comment")
     op.drop_table("comment")
@@ -885,8 +1046,10 @@ def downgrade() -> None:
     op.drop_table("webhook_event")
     op.drop_index(op.f("ix_seller_history_subject_id"), table_name="seller_history")
     op.drop_table("seller_history")
+    op.drop_table("rollup_mark")
     op.drop_index(op.f("ix_refund_history_subject_id"), table_name="refund_history")
     op.drop_table("refund_history")
+    op.drop_table("recency")
     op.drop_table("purchase")
     op.drop_index(op.f("ix_product_history_subject_id"), table_name="product_history")
     op.drop_table("product_history")
@@ -901,6 +1064,7 @@ def downgrade() -> None:
     op.drop_table("live_session_history")
     op.drop_index(op.f("ix_idempotency_key_at"), table_name="idempotency_key")
     op.drop_table("idempotency_key")
+    op.drop_table("heartbeat")
     op.drop_index(op.f("ix_commune_folded"), table_name="commune")
     op.drop_table("commune")
     op.drop_index("uq_bank_bin", table_name="bank", postgresql_where=sa.text("current"))

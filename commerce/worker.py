@@ -1,0 +1,175 @@
+"""The background process: everything that happens because something happened, or because time went by.
+
+    relay     news out of the outbox, by topic, to the functions in `topics()`
+    ticker    the counts of every live session once a second; one process of the market leads
+    ingest    visits and page events from the wire's streams into PostgreSQL
+    jobs      `JOBS`: housekeeping at intervals, by the leader
+
+Any number of workers may run; each part is correct with several and survives both engines being away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+import uvloop
+from sqlalchemy import text
+
+from commerce.analytics import ingest
+from commerce.analytics.ingest import Ingest
+from commerce.core import heartbeat, logging
+from commerce.core.db import sessions
+from commerce.core.leader import lead
+from commerce.core.outbox import Handler, Relay
+from commerce.core.settings import Settings
+from commerce.live.news import Newsroom
+from commerce.live.ticker import Ticker
+from streaming.bus import Bus
+
+LEADER = 6_600_200  # advisory lock; see core.migrate for another
+POOL_SIZE = 5
+STOP_WITHIN_S = 5.0
+
+log = structlog.get_logger()
+
+
+def topics(newsroom: Newsroom) -> Mapping[str, Handler]:
+    """Who does what with which news. Every topic that is emitted anywhere is here."""
+    return {
+        "live.changed": newsroom.changed,
+        "live.ordered": newsroom.ordered,
+    }
+
+
+# ---- jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Something to be done every so often, safe to do twice."""
+
+    name: str
+    every_s: float
+    do: Callable[[], Awaitable[None]]
+
+
+def forget(what: str, statement: str) -> Job:
+    async def do() -> None:
+        async with sessions.begin() as db:
+            gone: Any = await db.execute(text(statement))
+        if gone.rowcount:
+            log.info("forgotten", what=what, rows=gone.rowcount)
+
+    return Job(f"forget {what}", 600, do)
+
+
+JOBS: Sequence[Job] = (
+    Job("make partitions ahead", 6 * 3600, ingest.make_partitions_ahead),
+    # The contract: a key answers the same for a day.
+    forget("idempotency keys", "DELETE FROM idempotency_key WHERE at < now() - interval '24 hours'"),
+    forget("sign-ins", "DELETE FROM sign_in WHERE expires_at < now() - interval '7 days'"),
+    # Dead news stays long enough for somebody to look at it.
+    forget("dead news", "DELETE FROM outbox WHERE dead_at < now() - interval '30 days'"),
+)
+
+
+async def run_jobs(jobs: Sequence[Job] = JOBS) -> None:
+    """Until cancelled: each job when it is due, one after another; one that fails is due again soon."""
+    due = dict.fromkeys(range(len(jobs)), 0.0)
+    while True:
+        for number, job in enumerate(jobs):
+            if due[number] > time.monotonic():
+                continue
+            try:
+                await job.do()
+                due[number] = time.monotonic() + job.every_s
+            except Exception as error:
+                log.warning("job_failed", job=job.name, exc_info=error)
+                due[number] = time.monotonic() + min(job.every_s, 30)
+        await asyncio.sleep(1)
+
+
+# ---- the process
+
+
+class Worker:
+    """All parts of one worker process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = heartbeat.own_name("worker")
+        self.bus = Bus(settings.valkey_url)
+        self.newsroom = Newsroom(self.bus)
+        self.ticker = Ticker(self.newsroom)
+        self.relay = Relay(topics(self.newsroom))
+        self.ingest = Ingest(self.bus, self.name)
+        self.leading = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Until `stop`: all parts; then the relay finishes its batch and the rest is dropped, as all of it
+        may be done again by another process."""
+        relay = asyncio.create_task(self.relay.run(stop))
+        others = [
+            asyncio.create_task(part)
+            for part in (
+                lead(LEADER, [self._note_leading, self.ticker.run, run_jobs]),
+                self.newsroom.mend(),
+                self.ingest.run(),
+                self._beat(),
+            )
+        ]
+        stopping = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([relay, *others, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stop.set()
+        failed = [task.exception() for task in done if not task.cancelled() and task.exception()]
+        await asyncio.wait([relay], timeout=STOP_WITHIN_S)
+        for task in (relay, *others, stopping):
+            task.cancel()
+        await asyncio.gather(relay, *others, stopping, return_exceptions=True)
+        await self.newsroom.turn.close()
+        await self.bus.close()
+        for error in failed:
+            assert error is not None
+            raise error  # a fault of ours: loud, and the supervisor starts the process anew
+
+    async def _note_leading(self) -> None:
+        self.leading = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.leading = False
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                await heartbeat.beat(self.name, {"leading": self.leading})
+            except Exception as error:
+                log.warning("no_heartbeat", error=repr(error)[:200])
+            await asyncio.sleep(heartbeat.EVERY_S)
+
+
+async def main(settings: Settings, stop: asyncio.Event) -> None:
+    sessions.configure(settings.database_url, pool_size=POOL_SIZE)
+    try:
+        await Worker(settings).run(stop)
+    finally:
+        await sessions.close()
+
+
+def serve(settings: Settings) -> None:
+    """Run one worker until SIGTERM or SIGINT."""
+    logging.configure("worker")
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(one, stop.set)
+        await main(settings, stop)
+
+    uvloop.run(run())
