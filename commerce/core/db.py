@@ -85,6 +85,7 @@ class Sessions:
             max_overflow=pool_size,
             pool_pre_ping=True,  # a restarted server is noticed before a statement is lost to it
             pool_timeout=5,
+            hide_parameters=True,  # values are people's data and have no place in logs
             connect_args={"timeout": 5, "server_settings": {"application_name": "chophien"}},
         )
         self._make = async_sessionmaker(self._engine, expire_on_commit=False)
