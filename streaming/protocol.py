@@ -164,10 +164,14 @@ class Snapshot(Frame, frozen=True, kw_only=True):
         return msgspec.structs.replace(self, **{**changes, "seq": frame.seq, "sent_ms": frame.sent_ms})
 
     def same_room(self, other: Snapshot) -> bool:
-        """Whether both show a reader the same, apart from the counts, which every tick restates."""
-        return all(
-            getattr(self, name) == getattr(other, name)
-            for name in ("pinned", "deals", "stock", "comments", "state", "reason", "notice")
+        """Whether both show a reader the same, apart from the counts, which every tick restates, and from
+        how far back the comments go: hiding one leaves a reader with fewer than a new snapshot has."""
+        topics = ("pinned", "deals", "stock", "state", "reason", "notice")
+        common = min(len(self.comments), len(other.comments)) or None
+        return (
+            all(getattr(self, name) == getattr(other, name) for name in topics)
+            and bool(self.comments) == bool(other.comments)
+            and (common is None or self.comments[-common:] == other.comments[-common:])
         )
 
 
