@@ -293,7 +293,7 @@ def measure(
         time.sleep(1.5)  # gateways say their numbers once a second
         arrived = gateway_numbers(target)
         say(
-            f"{sum(tally.held for tally in opened)} are in after {opening_s:.1f} s, counting for {seconds:g} s"
+            f"{sum(tally.held for tally in opened)} are in after {opening_s:.1f} s; counting {seconds:g} s"
         )
         begin = time.time() + SETTLE_S
         for process in crowd:
