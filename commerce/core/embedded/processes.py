@@ -25,6 +25,7 @@ FIRST_WAIT, LONGEST_WAIT = (
     10.0,
 )  # seconds before a restart: doubled each time, so a broken program does not spin
 STEADY = 10.0  # seconds alive after which a death is a new story and the back-off starts again
+NOT_RUN = 127  # the exit code of a program that could not be run at all, as in shells
 LOG_LIMIT = 20_000_000  # bytes; a larger log is set aside as .1 at the next start
 
 Report = Callable[[str], None]
@@ -147,16 +148,20 @@ class Keeper:
                 if running.kill_at is not None and now >= running.kill_at:
                     _send(running, signal.SIGKILL)
                 return
-            self._bury(running, now)
+            running.last_exit = running.process.returncode
+            running.process = None
+            self._plan_restart(running, now)
         if not running.wanted or (running.starts and not running.program.restart):
             running.idle.set()
         elif now >= running.next_start:
-            _spawn(running, now)
+            try:
+                _spawn(running, now)
+            except Exception as error:  # a full disk, say: counts as a death, the keeper itself goes on
+                self._report(f"{running.program.name} cannot be run: {error}")
+                running.last_exit = NOT_RUN
+                self._plan_restart(running, now)
 
-    def _bury(self, running: _Running, now: float) -> None:
-        assert running.process is not None
-        running.last_exit = running.process.returncode
-        running.process = None
+    def _plan_restart(self, running: _Running, now: float) -> None:
         if not running.wanted or not running.program.restart:
             return
         if now - running.started_at > STEADY:
@@ -172,6 +177,8 @@ def _spawn(running: _Running, now: float) -> None:
     program = running.program
     user = "-" if program.user is None else f"{program.user[0]}:{program.user[1]}"
     launcher = [sys.executable, "-I", "-S", LAUNCHER, str(os.getpid()), str(int(program.death_signal)), user]
+    running.started_at = now
+    running.starts += 1
     with open_log(program.log) if program.log else os.fdopen(os.dup(2), "wb") as log:
         running.process = subprocess.Popen(
             [*launcher, *program.command()],
@@ -183,8 +190,6 @@ def _spawn(running: _Running, now: float) -> None:
             pass_fds=tuple(program.hold),
             start_new_session=True,  # Ctrl-C in a terminal is for us: we stop the programs in order
         )
-    running.started_at = now
-    running.starts += 1
 
 
 def open_log(path: Path) -> BinaryIO:
