@@ -20,6 +20,11 @@ from commerce.core.i18n import N_
 from commerce.core.text import clean, fold
 
 INDUSTRIES = ("food", "drink", "medicinal", "handicraft", "ornamental", "tourism")
+ARTS = (
+    *("avocado", "beef", "brocade-cloth", "coffee", "durian", "harvest"),
+    *("honey", "macadamia", "passion", "pepper", "rice", "wine"),
+)
+"""Drawings that may stand in for a photo (templates/static/art)."""
 PRICES = (1_000, 1_000_000_000)  # whole dong for one unit; below are slips of the thumb
 Values = dict[str, Any]
 
@@ -46,6 +51,7 @@ class ProductFields(msgspec.Struct, kw_only=True):
     harvest_from: date | UnsetType | None = UNSET
     harvest_to: date | UnsetType | None = UNSET
     capacity_per_day: int | UnsetType | None = UNSET
+    art: str | UnsetType = UNSET
 
 
 class GradeFields(msgspec.Struct, kw_only=True):
@@ -144,6 +150,7 @@ def check_product(form: ProductFields, *, new: bool) -> Values:
         check.fault("name", N_("Tên hàng cần có chữ hoặc số."))
     check.choice("unit", Unit)
     check.choice("industry", INDUSTRIES)
+    check.choice("art", ("", *ARTS))
     check.text("description", 0, 4000)
     check.text("origin", 0, 200)
     check.text("shelf_life", 0, 200)

@@ -15,6 +15,7 @@ from sqlalchemy import func, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.accounts.models import Person
 from commerce.catalog import photos, recognitions, stock
 from commerce.catalog.errors import (
     BankAccountFixed,
@@ -84,7 +85,7 @@ _CODE_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that are mistaken for 
 async def register_seller(by: Identity, commune_code: str, form: SellerFields) -> Seller:
     """A new seller of the commune, waiting for review: the person asking, or somebody the office acts for.
 
-    Raises `Forbidden`, `Invalid`.
+    What a made-up person makes is made up as well. Raises `Forbidden`, `Invalid`.
     """
     by.must(commune_code, Role.SELLER, *OFFICE)
     values = check_seller(form, new=True)
@@ -92,9 +93,11 @@ async def register_seller(by: Identity, commune_code: str, form: SellerFields) -
         if await db.get(Commune, commune_code) is None:
             raise Invalid(FieldError("commune", N_("Không có xã, phường nào mang mã này.")))
         await _check_bank(db, values)
+        person = await db.get_one(Person, by.person_id)
         seller = Seller(
             commune_code=commune_code,
-            person_id=None if by.may(commune_code, *OFFICE) else by.person_id,
+            demo=person.demo,
+            person_id=None if by.may(commune_code, *OFFICE) else person.id,
             state=ListingState.REVIEW,
             **values | _seller_keys(values),
         )
