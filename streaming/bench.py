@@ -32,7 +32,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from streaming import protocol
 from streaming.bus import Bus, BusAway
 from streaming.crowd import Orders, Tally, Watch
-from streaming.gateway import RESERVED_FILES, GatewayConfig, file_limit, serve
+from streaming.gateway import RESERVED_FILES, GatewayConfig, file_limit
 from streaming.metrics import cpu_seconds
 from streaming.protocol import Snapshot, State, Tick
 
@@ -206,8 +206,8 @@ def own_gateways(valkey_url: str, viewers: int, say: Say) -> Iterator[Target]:
         port = free.getsockname()[1]
     secret = secrets.token_hex(32)
     config = GatewayConfig(valkey_url=valkey_url, ticket_secret=secret, port=port, prefix="bench", drain_s=0)
-    processes = [start_process("gateway", msgspec.to_builtins(config)) for _ in range(count)]
-    processes.append(start_process("ticker", {"valkey_url": valkey_url}))
+    processes = [start_process("streaming.gateway", config) for _ in range(count)]
+    processes.append(start_process("streaming.bench", {"valkey_url": valkey_url}))
     try:
         target = Target(f"ws://127.0.0.1:{port}", ROOM, secret)
         wait_until(lambda: len(gateway_numbers(target)) == count, 20, "the gateways did not start")
@@ -219,11 +219,10 @@ def own_gateways(valkey_url: str, viewers: int, say: Say) -> Iterator[Target]:
             process.wait()
 
 
-def start_process(what: str, config: dict[str, Any]) -> subprocess.Popen[bytes]:
-    """Its settings go by standard input: a command line can be read by everybody."""
-    process = subprocess.Popen([sys.executable, "-m", "streaming.bench", what], stdin=subprocess.PIPE)
+def start_process(module: str, settings: Any) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE)
     assert process.stdin is not None
-    process.stdin.write(msgspec.json.encode(config))
+    process.stdin.write(msgspec.json.encode(settings))
     process.stdin.close()
     return process
 
@@ -292,9 +291,7 @@ def measure(
         opening_s = max(tally.opened_s for tally in opened)
         time.sleep(1.5)  # gateways say their numbers once a second
         arrived = gateway_numbers(target)
-        say(
-            f"{sum(tally.held for tally in opened)} are in after {opening_s:.1f} s; counting {seconds:g} s"
-        )
+        say(f"{sum(tally.held for tally in opened)} are in after {opening_s:.1f} s; counting {seconds:g} s")
         begin = time.time() + SETTLE_S
         for process in crowd:
             process.tell(Watch(begin=begin, end=begin + seconds))
@@ -375,9 +372,5 @@ def wait_until(ready: Callable[[], bool], seconds: float, else_: str) -> None:
         time.sleep(0.2)
 
 
-if __name__ == "__main__":
-    settings = msgspec.json.decode(sys.stdin.buffer.read())
-    if sys.argv[1] == "gateway":
-        serve(msgspec.convert(settings, GatewayConfig))
-    else:
-        asyncio.run(tick(settings["valkey_url"]))
+if __name__ == "__main__":  # the ticker of `own_gateways`
+    asyncio.run(tick(msgspec.json.decode(sys.stdin.buffer.read())["valkey_url"]))

@@ -23,11 +23,13 @@ import re
 import resource
 import signal
 import socket
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import uvloop
 from websockets.http11 import Request
 
@@ -571,3 +573,8 @@ async def _run(config: GatewayConfig) -> None:
 def serve(config: GatewayConfig) -> None:
     """Serve until SIGTERM."""
     uvloop.run(_run(config))
+
+
+if __name__ == "__main__":
+    # For load tests: settings by standard input, as a command line can be read by everybody.
+    serve(msgspec.json.decode(sys.stdin.buffer.read(), type=GatewayConfig))
