@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import click
 
@@ -29,6 +30,9 @@ DEMO_PEOPLE = {
     "admin": "0900000006",
 }
 DEMO_SESSION = "EAKNUEC"
+
+SPEAKING = ("SeedError", "BenchError", "BackupError", "StorageUnavailable", "TicketError")
+"""Errors whose text is a sentence for a person; named, so that their modules need not be imported."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -60,7 +64,7 @@ def explain(error: Exception) -> str | None:
         return "; ".join(f"{fault.field}: {fault.text('vi')}" for fault in error.errors)
     if isinstance(error, MarketError):
         return f"{error.title_text('vi')}. {error.detail_text('vi')}"
-    if type(error).__name__ == "SeedError":
+    if type(error).__name__ in SPEAKING:
         return str(error)
     if isinstance(error, ConnectionError | TimeoutError):
         return f"An engine does not answer ({error}). Is the market running? `chophien doctor` says more."
@@ -203,6 +207,27 @@ def web(data_dir: Path, port: int) -> None:
 @main.command()
 @folder_option
 @port_option
+def gateway(data_dir: Path, port: int) -> None:
+    """One gateway: live sockets on PORT + 1 (several may share it)."""
+    settings = _process_settings(data_dir, port)
+    from commerce.core import logging
+    from streaming.gateway import GatewayConfig, serve
+
+    logging.configure("gateway")
+    config = GatewayConfig(
+        valkey_url=settings.valkey_url,
+        ticket_secret=settings.secret_key,
+        allowed_origins=(settings.public_url,),
+        bind=settings.bind,
+        port=settings.gateway_port,
+        trusted_proxies=tuple(settings.extra.get("TRUSTED_PROXIES", "").replace(",", " ").split()),
+    )
+    serve(config)
+
+
+@main.command()
+@folder_option
+@port_option
 def worker(data_dir: Path, port: int) -> None:
     """One background process: outbox, counts, visits, expiry, reports."""
     settings = _process_settings(data_dir, port)
@@ -288,6 +313,122 @@ def live_urls(data_dir: Path, code: str, count: int) -> None:
     for _ in range(count):
         ticket = tickets.sign(code, uuid.uuid4().hex, kind=Kind.BENCH)
         sys.stdout.write(f"{settings.live_url}/live/{code}?ticket={ticket}\n")
+
+
+@main.group()
+def bench() -> None:
+    """Measure this machine: the last line is the result as JSON."""
+
+
+def url_option(command: Command) -> Command:
+    return click.option("--url", help="A running market; without it the bench starts one of its own.")(
+        command
+    )
+
+
+def seconds_option(command: Command) -> Command:
+    return click.option("--seconds", type=click.FloatRange(1, 3600), default=10, show_default=True)(command)
+
+
+def _result(line: dict[str, Any]) -> None:
+    click.echo(json.dumps(line))
+
+
+@bench.command("orders")
+@folder_option
+@port_option
+@url_option
+@seconds_option
+@click.option("--concurrency", type=click.IntRange(1, 10_000), default=256, show_default=True)
+@click.option("--products", type=click.IntRange(1, 100), default=1, show_default=True)
+@click.option(
+    "--web", type=click.IntRange(1, 64), default=2, show_default=True, help="Web processes of its own."
+)
+def bench_orders(
+    data_dir: Path, port: int, url: str | None, seconds: float, concurrency: int, products: int, web: int
+) -> None:
+    """Orders a second over HTTP, and whether one too many was sold."""
+    from commerce.orders import bench
+
+    raise_file_limit()
+    _result(
+        bench.main(
+            url,
+            concurrency=concurrency,
+            seconds=seconds,
+            products=products,
+            web=web,
+            port=port,
+            report=report,
+        )
+    )
+
+
+@bench.command("pages")
+@folder_option
+@port_option
+@url_option
+@seconds_option
+@click.option("--rate", type=click.FloatRange(1), default=500, show_default=True, help="Requests a second.")
+@click.option("--session", default=DEMO_SESSION, show_default=True)
+@click.option(
+    "--web", type=click.IntRange(1, 64), default=2, show_default=True, help="Web processes of its own."
+)
+def bench_pages(
+    data_dir: Path, port: int, url: str | None, seconds: float, rate: float, session: str, web: int
+) -> None:
+    """The session page at a steady rate."""
+    from commerce.core import bench_pages
+
+    raise_file_limit()
+    _result(
+        bench_pages.main(
+            url, session=session, per_second=rate, seconds=seconds, web=web, port=port, report=report
+        )
+    )
+
+
+@bench.command("viewers")
+@folder_option
+@port_option
+@url_option
+@seconds_option
+@click.option("--viewers", type=click.IntRange(1), default=10_000, show_default=True)
+@click.option(
+    "--rate", type=click.FloatRange(0), default=0, help="Viewers that come in a second; 0: all they can."
+)
+@click.option(
+    "--session", default=DEMO_SESSION, show_default=True, help="The live session of a running market."
+)
+def bench_viewers(
+    data_dir: Path, port: int, url: str | None, seconds: float, viewers: int, rate: float, session: str
+) -> None:
+    """Viewers at once in one session, the delay of each frame and what it costs.
+
+    With --url the market's signing key is needed too: from --data-dir or CHOPHIEN_SECRET_KEY.
+    """
+    from commerce.core.embedded import valkey_alone
+    from commerce.core.reach import running_settings
+    from streaming import bench
+    from streaming.bench import Target
+
+    raise_file_limit()
+    target = None
+    if url is not None:
+        secret = os.environ.get("CHOPHIEN_SECRET_KEY") or running_settings(data_dir).secret_key
+        target = Target(_live_address(url, session), session, secret)
+    _result(bench.main(viewers, seconds, start_valkey=valkey_alone, target=target, rate=rate, say=report))
+
+
+def _live_address(url: str, session: str) -> str:
+    """Where the gateways of a running market listen, as the market says: ws://host:port."""
+    import httpx
+
+    answer = httpx.get(f"{url.rstrip('/')}/api/v1/live-sessions/{session}", timeout=10)
+    if answer.status_code != 200:
+        raise click.ClickException(f"{url} knows no live session {session} (HTTP {answer.status_code}).")
+    parts = urlsplit(answer.json()["live_url"])
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 @main.command()

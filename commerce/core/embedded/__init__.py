@@ -9,7 +9,7 @@ are started in parallel, restarted when they die (same port, same data) and neve
 holds them.
 """
 
-from commerce.core.embedded.engines import Engines
+from commerce.core.embedded.engines import Engines, valkey_alone
 from commerce.core.embedded.errors import EngineError, EngineFailed, FolderInUse, FolderUnusable
 from commerce.core.embedded.folder import DataFolder, temporary_folder
 
@@ -21,4 +21,5 @@ __all__ = [
     "FolderInUse",
     "FolderUnusable",
     "temporary_folder",
+    "valkey_alone",
 ]

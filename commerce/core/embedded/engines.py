@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ from typing import Self
 
 from commerce.core.embedded.engine import Engine
 from commerce.core.embedded.errors import EngineFailed
-from commerce.core.embedded.folder import DataFolder, port_is_free
+from commerce.core.embedded.folder import DataFolder, port_is_free, temporary_folder
 from commerce.core.embedded.postgres import Postgres
 from commerce.core.embedded.processes import Keeper, last_lines
 from commerce.core.embedded.seaweedfs import SeaweedFS
@@ -26,8 +27,10 @@ TELL_EVERY = 2.0  # seconds between progress lines
 class Engines:
     """The engines of one data folder, as a context manager.
 
-    `environ` decides which engines are ours: one whose URL it holds is not started. Raises FolderInUse,
-    FolderUnusable or EngineFailed on entry, with nothing left running.
+    `environ` decides which engines are ours: one whose URL it holds is not started. `only` names those that
+    are wanted at all (`postgres`, `valkey`, `s3`), None for every one.
+
+    Raises FolderInUse, FolderUnusable or EngineFailed on entry, with nothing left running.
     """
 
     def __init__(
@@ -35,7 +38,9 @@ class Engines:
         data_dir: Path | str,
         environ: Mapping[str, str] | None = None,
         report: Callable[[str], None] = lambda line: None,
+        only: Collection[str] | None = None,
     ) -> None:
+        self._only = {kind.name for kind in ENGINES} if only is None else set(only)
         self._environ = os.environ if environ is None else environ
         self._report = report
         self.folder = DataFolder(Path(data_dir))
@@ -48,7 +53,7 @@ class Engines:
         self.folder.lock(self._report)
         try:
             self.secrets = self.folder.secrets()
-            self.engines = [kind(self.folder, self.secrets) for kind in ENGINES if not self._given(kind)]
+            self.engines = [kind(self.folder, self.secrets) for kind in ENGINES if self._ours(kind)]
             self._keeper = Keeper(self._report)
             self._start()
         except BaseException:
@@ -74,8 +79,8 @@ class Engines:
         """Process ids of the engines that are running now, by name."""
         return {} if self._keeper is None else self._keeper.pids()
 
-    def _given(self, kind: type[Engine]) -> bool:
-        return bool(self._environ.get(kind.replaced_by, "").strip())
+    def _ours(self, kind: type[Engine]) -> bool:
+        return kind.name in self._only and not self._environ.get(kind.replaced_by, "").strip()
 
     def _start(self) -> None:
         for engine in self.engines:
@@ -119,3 +124,10 @@ class Engines:
         for engine in self.engines:
             engine.tidy()
         self.folder.unlock()
+
+
+@contextlib.contextmanager
+def valkey_alone() -> Iterator[str]:
+    """The URL of a Valkey of one's own in a temporary folder, for benches that need nothing else."""
+    with temporary_folder() as folder, Engines(folder, {}, only=["valkey"]) as engines:
+        yield engines.environment()["CHOPHIEN_VALKEY_URL"]
