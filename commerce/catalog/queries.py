@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import ColumnElement, Row, Select, case, func, literal, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.catalog import recognitions
@@ -150,18 +150,38 @@ async def products_of_commune(
     return await _views(db, (await db.execute(found.order_by(Product.sort_key).limit(limit))).all())
 
 
-async def daily_draw(db: AsyncSession, limit: int, *, on: date | None = None) -> list[ProductView]:
-    """One product of each commune, communes in an order drawn anew every day: equal chances for all 102."""
+async def in_season(db: AsyncSession, limit: int, *, on: date | None = None) -> list[ProductView]:
+    """In stock, and harvested now or recognised: one product of each commune, for the home page.
+
+    Which one, and in what order the communes come, is drawn anew every day: equal chances for all 102.
+    """
     on = on or clock.today()
 
     def lot(thing: Any) -> ColumnElement[str]:
         return func.md5(thing.concat(on.isoformat()))
 
+    harvested = and_(Product.harvest_from <= on, Product.harvest_to >= on)
     turn = func.row_number().over(partition_by=Product.commune_code, order_by=lot(Product.code))
-    candidates = select(Product.id, turn.label("turn")).join(Seller).where(*SHOWN).subquery()
+    candidates = (
+        select(Product.id, turn.label("turn"))
+        .join(Seller)
+        .where(*SHOWN, or_(harvested, _stars(on).is_not(None)), _in_stock())
+        .subquery()
+    )
     first = select(candidates.c.id).where(candidates.c.turn == 1)
     found = _products(on).where(Product.id.in_(first)).order_by(lot(Product.commune_code)).limit(limit)
     return await _views(db, (await db.execute(found)).all())
+
+
+def _in_stock() -> ColumnElement[bool]:
+    """Something is free to sell of the product in the enclosing query."""
+    return exists(
+        select(1)
+        .select_from(Grade)
+        .join(Stock)
+        .where(Grade.product_id == Product.id, Grade.active, Stock.on_hand > Stock.reserved)
+        .correlate(Product)
+    )
 
 
 async def products_by_id(
@@ -176,7 +196,8 @@ async def products_by_id(
 async def product_page(db: AsyncSession, code: str, *, on: date | None = None) -> ProductPage:
     """Everything the public may know of a product on sale. Raises `ProductNotFound`."""
     on = on or clock.today()
-    row = (await db.execute(_products(on).where(*SHOWN, Product.code == _plain(code)))).first()
+    query = _products(on).add_columns(_on_sale().label("products"))
+    row = (await db.execute(query.where(*SHOWN, Product.code == _plain(code)))).first()
     if row is None:
         raise ProductNotFound
     product: Product = row.Product
@@ -190,13 +211,14 @@ async def product_page(db: AsyncSession, code: str, *, on: date | None = None) -
     )
     return ProductPage(
         product=view,
-        seller=_card(row.Seller, view.commune),
+        seller=_card(row.Seller, view.commune, row.products),
         description=product.description,
         origin=product.origin,
         shelf_life=product.shelf_life,
         harvest_from=product.harvest_from,
         harvest_to=product.harvest_to,
         capacity_per_day=product.capacity_per_day,
+        papers_checked=product.papers_checked_at is not None,
         recognition=recognition_view(shown, on, shown) if shown else None,
         pictures=[Picture.of(photo, product.name) for photo in pictures],
     )
@@ -216,25 +238,37 @@ async def product_counts(db: AsyncSession) -> dict[str, int]:
 async def sellers_of_commune(db: AsyncSession, code: str) -> list[SellerCard]:
     """Approved ones, in the order of the alphabet."""
     rows = await db.execute(
-        select(Seller, Commune)
-        .join(Commune)
-        .where(Seller.commune_code == code, Seller.state == ListingState.APPROVED)
-        .order_by(Seller.sort_key, Seller.id)
+        _sellers().where(Seller.commune_code == code).order_by(Seller.sort_key, Seller.id)
     )
-    return [_card(seller, _commune(commune)) for seller, commune in rows]
+    return [_card(seller, _commune(commune), count) for seller, commune, count in rows]
 
 
 async def seller_card(db: AsyncSession, seller_id: int) -> SellerCard:
     """Raises `SellerNotFound`."""
-    found = await db.execute(
-        select(Seller, Commune)
-        .join(Commune)
-        .where(Seller.id == seller_id, Seller.state == ListingState.APPROVED)
-    )
-    row = found.first()
+    row = None
+    if seller_id < 2**63:
+        row = (await db.execute(_sellers().where(Seller.id == seller_id))).first()
     if row is None:
         raise SellerNotFound
-    return _card(row.Seller, _commune(row.Commune))
+    return _card(row.Seller, _commune(row.Commune), row.products)
+
+
+def _sellers() -> Select[Any]:
+    return (
+        select(Seller, Commune, _on_sale().label("products"))
+        .join(Commune)
+        .where(Seller.state == ListingState.APPROVED)
+    )
+
+
+def _on_sale() -> Any:
+    """How many products the seller in the enclosing query has on sale."""
+    return (
+        select(func.count())
+        .where(Product.seller_id == Seller.id, Product.state == ListingState.APPROVED)
+        .correlate(Seller)
+        .scalar_subquery()
+    )
 
 
 async def banks_for_transfer(db: AsyncSession) -> Sequence[Bank]:
@@ -424,10 +458,10 @@ def _view(row: Row[Any], grades: list[GradeView]) -> ProductView:
 
 
 def _commune(commune: Commune) -> CommuneView:
-    return CommuneView(commune.code, commune.name, commune.slug)
+    return CommuneView(commune.code, commune.name, commune.short_name, commune.slug)
 
 
-def _card(seller: Seller, commune: CommuneView) -> SellerCard:
+def _card(seller: Seller, commune: CommuneView, products: int) -> SellerCard:
     return SellerCard(
         id=seller.id,
         name=seller.name,
@@ -436,6 +470,7 @@ def _card(seller: Seller, commune: CommuneView) -> SellerCard:
         phone=seller.phone,
         registration=seller.registration,
         commune=commune,
+        products=products,
         demo=seller.demo,
     )
 

@@ -76,6 +76,7 @@ REVIEWED = frozenset({"name", "industry", "description", "origin", "shelf_life"}
 MOST_PHOTOS = 8
 MOST_GRADES = 12
 REASON_LENGTHS = (5, 500)
+NO_ID = 2**63  # no row is numbered so high, and PostgreSQL cannot even be asked for it
 _CODE_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"  # none that are mistaken for another
 
 
@@ -414,7 +415,8 @@ async def withdraw_recognition(
 
 async def _seller(db: AsyncSession, by: Identity, seller_id: int, *, office: bool = False) -> Seller:
     """Locked. For its own person or the office; with `office` for the office alone, and not for oneself."""
-    seller = await db.get(Seller, seller_id, with_for_update=True)
+    known = 0 < seller_id < NO_ID
+    seller = await db.get(Seller, seller_id, with_for_update=True) if known else None
     if seller is None:
         raise SellerNotFound
     _require(by, seller, office=office)
@@ -462,7 +464,8 @@ async def _grade(db: AsyncSession, product: Product, name: str) -> Grade:
 
 
 async def _photo(db: AsyncSession, product: Product, photo_id: int) -> Photo:
-    found = await db.scalar(select(Photo).where(Photo.id == photo_id, Photo.product_id == product.id))
+    query = select(Photo).where(Photo.id == photo_id, Photo.product_id == product.id)
+    found = await db.scalar(query) if photo_id < NO_ID else None
     if found is None:
         raise PhotoNotFound
     return found

@@ -48,11 +48,8 @@ class SellerView(msgspec.Struct, frozen=True):
 class CommuneView(msgspec.Struct, frozen=True):
     code: str
     name: str
+    short_name: str
     slug: str
-
-    @property
-    def url(self) -> str:
-        return f"/c/{self.slug}"
 
 
 class ProductView(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +101,8 @@ class SellerCard(msgspec.Struct, frozen=True, kw_only=True):
     phone: str
     registration: str
     commune: CommuneView
+    products: int
+    """How many of them are on sale."""
     demo: bool
 
 
@@ -118,6 +117,8 @@ class ProductPage(msgspec.Struct, frozen=True, kw_only=True):
     harvest_from: date | None
     harvest_to: date | None
     capacity_per_day: int | None
+    papers_checked: bool
+    """The office saw the quality papers."""
     recognition: RecognitionView | None
     pictures: list[Picture]
 

@@ -1,0 +1,334 @@
+"""The market's pages that know both goods and what is on air: home, channels, products, search.
+
+They live here because the catalogue, which is below, knows nothing of live sessions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, time
+from typing import Annotated, Any
+
+from litestar import Response, get
+from litestar.params import FromPath, FromQuery, QueryParameter
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.catalog import queries as catalog
+from commerce.catalog import words
+from commerce.catalog.models import Grade, Product
+from commerce.catalog.queries import Search
+from commerce.catalog.views import ProductView, RegisterView, SellerCard
+from commerce.communes import queries as communes
+from commerce.communes.models import Commune
+from commerce.core import clock
+from commerce.core.db import sessions
+from commerce.core.html import redirect
+from commerce.core.web import AnyRequest, access, page
+from commerce.live import queries as live
+from commerce.live.models import LineupItem, LiveCounter, LiveSession, LiveState
+from commerce.live.queries import Session
+from streaming.bus import Bus, BusAway
+
+ON_AIR_MOST = 24
+COMING_MOST = 8
+REPLAYS_MOST = 6
+IN_SEASON = 12
+OTHERS = 4
+REGISTER_SHOWN = 6
+
+Card = dict[str, Any]
+
+
+@get("/", opt=access.public, include_in_schema=False)
+async def home(request: AnyRequest) -> Response[str]:
+    """What is on air and coming, what is in season, and the 102 channels."""
+    async with sessions.read() as db:
+        sessions_now = await _sessions(db)
+        season = await catalog.in_season(db, IN_SEASON)
+        counts = await catalog.product_counts(db)
+        all_communes = await communes.all_communes(db)
+        selling = await _selling_now(db)
+        totals = await _totals(db)
+    on_air = {session.commune.code for session in sessions_now[LiveState.LIVE]}
+    return page(
+        request,
+        "market/home.html",
+        **await _session_cards(request, sessions_now),
+        in_season=[_product_card(product, selling) for product in season],
+        communes=[_commune_card(commune, on_air, counts) for commune in all_communes],
+        totals=totals,
+    )
+
+
+@get("/c/{slug:str}", opt=access.public, include_in_schema=False)
+async def channel(request: AnyRequest, slug: FromPath[str]) -> Response[str]:
+    """A commune's channel; a near spelling of its address leads to the right one."""
+    async with sessions.read() as db:
+        commune = await communes.commune_by_slug(db, slug)
+        if commune.slug != slug:
+            return redirect(f"/c/{commune.slug}", status=301)
+        sessions_now = await _sessions(db, commune.code)
+        products = await catalog.products_of_commune(db, commune.code)
+        sellers = await catalog.sellers_of_commune(db, commune.code)
+        register = await catalog.search_register(db, Search(commune=commune.code))
+        selling = await _selling_now(db)
+    on_air = {session.commune.code for session in sessions_now[LiveState.LIVE]}
+    return page(
+        request,
+        "market/commune.html",
+        **await _session_cards(request, sessions_now),
+        commune={
+            **_commune_card(commune, on_air, {}),
+            "code": commune.code,
+            "short_name": commune.short_name,
+            "former_units": [unit["name"] for unit in commune.former_units],
+            "area_km2": commune.area_km2,
+        },
+        products=[_product_card(product, selling) for product in products],
+        sellers=[_seller_card(seller) for seller in sellers],
+        register=[_register_card(entry) for entry in register.items],
+    )
+
+
+@get("/p/{code:str}", opt=access.public, include_in_schema=False)
+async def product(request: AnyRequest, code: FromPath[str]) -> Response[str]:
+    """One product, and the session that sells it now."""
+    async with sessions.read() as db:
+        found = await catalog.product_page(db, code)
+        selling = await _selling_now(db)
+        on_air_code, offer_code = selling.get(code, (None, None))
+        on_air = await live.by_code(db, on_air_code) if on_air_code else None
+        replays = await _shown_in(db, code)
+        others = await _others(db, found.product)
+    view = found.product
+    return page(
+        request,
+        "market/product.html",
+        product={
+            "code": view.code,
+            "name": view.name,
+            "description": found.description,
+            "pictures": found.pictures,
+            "art": view.art,
+            "unit": view.unit,
+            "industry_name": words.industry(view.industry),
+            "origin": found.origin,
+            "shelf_life": found.shelf_life,
+            "fresh": view.fresh,
+            "harvest_from": found.harvest_from,
+            "harvest_to": found.harvest_to,
+            "stars": view.stars,
+            "papers_checked": found.papers_checked,
+        },
+        grades=view.grades,
+        seller=_seller_card(found.seller),
+        commune=view.commune,
+        recognition=found.recognition,
+        on_air=_session_card(on_air, 0) if on_air else None,
+        offer_code=offer_code,
+        shown_in=[_session_card(session, 0) for session in replays],
+        others=[_product_card(other, selling) for other in others],
+    )
+
+
+@get("/search", opt=access.public, include_in_schema=False)
+async def search(
+    request: AnyRequest,
+    q: FromQuery[str] = "",
+    commune: FromQuery[str] = "",
+    stars: FromQuery[str] = "",
+    seller: FromQuery[str] = "",
+    number: Annotated[str, QueryParameter(name="page")] = "",
+) -> Response[str]:
+    """Products, and communes and register entries whose names fit the words."""
+    wanted = Search.parse(q, commune, stars, seller, number)
+    async with sessions.read() as db:
+        found = await catalog.search_products(db, wanted, address="/search")
+        narrowed = wanted.commune or wanted.seller or wanted.stars
+        named = await communes.search_communes(db, wanted.q, 6) if wanted.q and not narrowed else []
+        register = await catalog.search_register(db, Search(q=wanted.q, commune=wanted.commune))
+        all_communes = await communes.all_communes(db)
+        who = await catalog.seller_card(db, wanted.seller) if wanted.seller else None
+        on_air = {session.commune.code for session in (await _sessions(db))[LiveState.LIVE]}
+        selling = await _selling_now(db)
+    return page(
+        request,
+        "market/search.html",
+        query={"q": wanted.q, "commune": commune, "stars": stars, "seller": seller},
+        products=[_product_card(product, selling) for product in found.items],
+        found=found.total,
+        page=found.page,
+        last=found.pages,
+        page_url=f"/search?{narrowing}&" if (narrowing := wanted.query(page=1)) else "/search?",
+        communes=[(one.code, one.name) for one in all_communes],
+        found_communes=[_commune_card(one, on_air, {}) for one in named],
+        seller_name=who.name if who else None,
+        register=[_register_card(entry) for entry in register.items[:REGISTER_SHOWN]] if wanted.q else [],
+    )
+
+
+# ---- what is on air
+
+
+async def _sessions(db: AsyncSession, commune: str | None = None) -> dict[LiveState, list[Session]]:
+    """What the public may see, in the three groups the pages show."""
+    return {
+        LiveState.LIVE: await live.listed(db, state=LiveState.LIVE, commune=commune, limit=ON_AIR_MOST),
+        LiveState.SCHEDULED: await live.listed(
+            db, state=LiveState.SCHEDULED, commune=commune, limit=COMING_MOST
+        ),
+        LiveState.ENDED: await live.listed(db, state=LiveState.ENDED, commune=commune, limit=REPLAYS_MOST),
+    }
+
+
+async def _session_cards(request: AnyRequest, groups: dict[LiveState, list[Session]]) -> dict[str, Any]:
+    """`on_air` (most watched first), `coming` and `replays`."""
+    viewers = await _viewers(request.app.state.bus, groups[LiveState.LIVE])
+    on_air = [_session_card(session, viewers[session.code]) for session in groups[LiveState.LIVE]]
+    return {
+        "on_air": sorted(on_air, key=lambda card: -card["viewers"]),
+        "coming": [_session_card(session, 0) for session in groups[LiveState.SCHEDULED]],
+        "replays": [_session_card(session, 0) for session in groups[LiveState.ENDED]],
+    }
+
+
+async def _viewers(bus: Bus, on_air: list[Session]) -> dict[str, int]:
+    """As last published in each room; 0 while the wire is away, for a card is no place for an alarm."""
+
+    async def one(code: str) -> int:
+        try:
+            snapshot = await bus.get_snapshot(code)
+        except BusAway:
+            return 0
+        return snapshot.viewers if snapshot else 0
+
+    counts = await asyncio.gather(*(one(session.code) for session in on_air))
+    return {session.code: count for session, count in zip(on_air, counts, strict=True)}
+
+
+async def _selling_now(db: AsyncSession) -> dict[str, tuple[str, str]]:
+    """Product code -> (code of the live session that sells it, its short code there)."""
+    rows = await db.execute(
+        select(Product.code, LiveSession.code, LineupItem.code)
+        .join(Grade, Grade.product_id == Product.id)
+        .join(LineupItem, LineupItem.grade_id == Grade.id)
+        .join(LiveSession, LiveSession.id == LineupItem.live_session_id)
+        .where(
+            LiveSession.state == LiveState.LIVE,
+            LiveSession.rehearsal.is_(False),
+            LineupItem.removed_at.is_(None),
+        )
+        .order_by(LineupItem.position.desc())  # so that the first of a product's codes is the one kept
+    )
+    return {product_code: (session_code, item) for product_code, session_code, item in rows}
+
+
+async def _shown_in(db: AsyncSession, product_code: str) -> list[Session]:
+    """Sessions of the past that sold it, newest first."""
+    ids = await db.scalars(
+        select(LiveSession.id)
+        .join(LineupItem, LineupItem.live_session_id == LiveSession.id)
+        .join(Grade, Grade.id == LineupItem.grade_id)
+        .join(Product, Product.id == Grade.product_id)
+        .where(
+            Product.code == product_code,
+            LiveSession.state == LiveState.ENDED,
+            LiveSession.rehearsal.is_(False),
+        )
+        .group_by(LiveSession.id)
+        .order_by(LiveSession.ended_at.desc())
+        .limit(REPLAYS_MOST)
+    )
+    found = await live.by_ids(db, ids.all())
+    return sorted(found, key=lambda session: session.ended_at or session.starts_at, reverse=True)
+
+
+async def _others(db: AsyncSession, product: ProductView) -> list[ProductView]:
+    """More from the same commune, the same seller's first."""
+    near = await catalog.products_of_commune(db, product.commune.code)
+    others = [other for other in near if other.code != product.code]
+    return sorted(others, key=lambda other: other.seller.id != product.seller.id)[:OTHERS]
+
+
+async def _totals(db: AsyncSession) -> dict[str, int]:
+    """Communes that were on air so far, and orders of the sessions of this day."""
+    went_live = LiveSession.started_at.is_not(None) & LiveSession.rehearsal.is_(False)
+    communes_live = await db.scalar(select(func.count(LiveSession.commune_code.distinct())).where(went_live))
+    midnight = datetime.combine(clock.today(), time(), clock.VIETNAM)
+    orders = await db.scalar(
+        select(func.coalesce(func.sum(LiveCounter.orders), 0))
+        .join(LiveSession, LiveSession.id == LiveCounter.live_session_id)
+        .where(LiveSession.started_at >= midnight, LiveSession.rehearsal.is_(False))
+    )
+    return {"communes_live": communes_live or 0, "orders_today": int(orders or 0)}
+
+
+# ---- shapes the templates know (templates/components.html)
+
+
+def _session_card(session: Session, viewers: int) -> Card:
+    return {
+        "code": session.code,
+        "title": session.title,
+        "state": session.state.value,
+        "commune": session.commune.name,
+        "host": session.host,
+        "starts_at": session.starts_at,
+        "picture_url": None,
+        "art": session.poster,
+        "viewers": viewers,
+    }
+
+
+def _product_card(product: ProductView, selling: dict[str, tuple[str, str]]) -> Card:
+    return {
+        "code": product.code,
+        "name": product.name,
+        "seller": product.seller.name,
+        "commune": product.commune.short_name,
+        "picture": product.picture,
+        "art": product.art,
+        "price": product.price,
+        "price_was": None,
+        "price_from": product.price_from,
+        "unit": product.unit,
+        "stars": product.stars,
+        "on_air": product.code in selling,
+        "left": product.left,
+    }
+
+
+def _commune_card(commune: Commune, on_air: set[str], counts: dict[str, int]) -> Card:
+    return {
+        "name": commune.name,
+        "slug": commune.slug,
+        "on_air": commune.code in on_air,
+        "products": counts.get(commune.code, 0),
+        "key": commune.search.strip(),
+    }
+
+
+def _seller_card(seller: SellerCard) -> Card:
+    return {
+        "id": seller.id,
+        "name": seller.name,
+        "kind_name": words.seller_kind(seller.kind),
+        "address": seller.address,
+        "phone": seller.phone,
+        "registration": seller.registration,
+        "products": seller.products,
+    }
+
+
+def _register_card(entry: RegisterView) -> Card:
+    return {
+        "name": entry.product_name,
+        "producer": entry.producer,
+        "commune": entry.commune.name if entry.commune else "",
+        "stars": entry.stars,
+        "valid_until": entry.valid_until,
+    }
+
+
+ROUTES = [home, channel, product, search]
