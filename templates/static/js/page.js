@@ -70,8 +70,15 @@ async function copy(text, done) {
   }
 }
 
+/** Everything the market keeps on this device except the theme. */
+function forget(done) {
+  for (const name of ["buyer", "orders", "talk-name"]) localStorage.removeItem(name);
+  sessionStorage.clear();
+  toast(done);
+}
+
 document.addEventListener("click", (event) => {
-  const target = event.target.closest("[data-theme-switch], [data-step], [data-share], [data-copy], [data-dialog], [data-close], [data-reload]");
+  const target = event.target.closest("[data-theme-switch], [data-step], [data-share], [data-copy], [data-dialog], [data-close], [data-reload], [data-forget]");
   if (!target) return;
   if ("themeSwitch" in target.dataset) switchTheme();
   else if (target.dataset.step) step(target);
@@ -79,6 +86,7 @@ document.addEventListener("click", (event) => {
   else if (target.dataset.copy) copy(target.dataset.copy, target.dataset.done);
   else if (target.dataset.dialog) document.getElementById(target.dataset.dialog)?.showModal();
   else if ("close" in target.dataset) target.closest("dialog")?.close();
+  else if ("forget" in target.dataset) forget(target.dataset.done);
   else location.reload();
 });
 

@@ -1,0 +1,227 @@
+// The host's console in motion: numbers, orders and comments in; pins, deals and the end out over /api/v1.
+// Every tap is a form that works without this file; here it is sent without leaving the page, and what all
+// screens show comes back as a frame, so two phones with this page never disagree.
+
+import { connectLive } from "./live-socket.js";
+import { formatMoney, formatNumber, pageData, toast } from "./page.js";
+
+const ORDERS_KEPT = 50;
+const COMMENTS_KEPT = 200;
+const MONEY_EVERY_MS = 2000;
+
+const data = pageData("console-data");
+const words = data.words;
+const items = new Map(data.lineup.map((item) => [item.code, item]));
+const find = (id) => document.getElementById(id);
+const row = (code) => document.querySelector(`.item[data-code="${CSS.escape(code)}"]`);
+
+// ---- taps
+
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("form[data-api]");
+  if (!form) return;
+  event.preventDefault();
+  const button = event.submitter || form.querySelector("button");
+  if (button.getAttribute("aria-busy") === "true") return; // a nervous thumb
+  button.setAttribute("aria-busy", "true");
+  const body = {};
+  for (const [name, value] of new FormData(form)) body[name] = /^\d+$/.test(value) && name !== "product" ? Number(value) : value;
+  try {
+    const answer = await fetch(form.dataset.api, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+    if (answer.ok) done(form);
+    else {
+      const told = await answer.json().catch(() => ({}));
+      toast(told.errors?.map((one) => one.message).join(" ") || told.detail || words.try_again, "bad");
+    }
+  } catch {
+    toast(words.try_again, "bad");
+  }
+  button.removeAttribute("aria-busy");
+});
+
+function done(form) {
+  form.closest("dialog")?.close();
+  if (form.dataset.then === "reload") location.reload();
+  const deal = form.closest("details.deal");
+  if (deal) {
+    deal.open = false;
+    toast(words.deal);
+  }
+}
+
+document.addEventListener("click", (event) => {
+  const part = event.target.closest("[data-part]");
+  if (!part) return;
+  event.preventDefault();
+  document.querySelector(".console-body").dataset.now = part.dataset.part;
+  for (const tab of document.querySelectorAll("[data-part]")) {
+    if (tab === part) tab.setAttribute("aria-current", "page");
+    else tab.removeAttribute("aria-current");
+  }
+  if (part.dataset.part === "talk") comments.scrollTop = comments.scrollHeight;
+});
+
+// ---- what the room says
+
+function setCount(id, text) {
+  const node = find(id);
+  if (node.textContent === text) return;
+  node.textContent = text;
+  node.classList.remove("up");
+  void node.offsetWidth; // lets the animation begin anew
+  node.classList.add("up");
+}
+
+function setCounts(frame) {
+  if ("viewers" in frame) find("count-viewers").textContent = formatNumber(frame.viewers);
+  if ("units" in frame) setCount("count-units", formatNumber(frame.units));
+  if ("orders" in frame) {
+    const before = find("count-orders").textContent;
+    setCount("count-orders", formatNumber(frame.orders));
+    if (before !== find("count-orders").textContent) askMoney();
+  }
+}
+
+let asking = null;
+function askMoney() {
+  asking ??= setTimeout(async () => {
+    asking = null;
+    const answer = await fetch(`/host/${data.code}/money`).catch(() => null);
+    if (answer?.ok) setCount("count-money", await answer.text());
+  }, MONEY_EVERY_MS);
+}
+
+function setPinned(card) {
+  for (const node of document.querySelectorAll(".item")) {
+    const on = node.dataset.code === card?.code;
+    node.classList.toggle("item-pinned", on);
+    const button = node.querySelector(".btn-pin");
+    if (!button) continue;
+    button.setAttribute("aria-pressed", String(on));
+    button.querySelector("[data-pin-label]").textContent = on ? words.pinned : words.pin;
+  }
+}
+
+function setDeals(deals) {
+  const now = new Map(deals.map((deal) => [deal.code, deal]));
+  for (const [code, item] of items) {
+    const node = row(code);
+    if (!node) continue;
+    const deal = now.get(code);
+    node.querySelector("[data-price] b").textContent = formatMoney(deal ? deal.price : item.price);
+    const clock = node.querySelector("[data-clock]");
+    clock.hidden = !deal;
+    if (deal) clock.dataset.ends = String(deal.ends_at);
+    else delete clock.dataset.ends;
+  }
+}
+
+function setStock(stock) {
+  for (const [code, left] of Object.entries(stock)) {
+    const node = row(code);
+    if (!node) continue;
+    node.querySelector("[data-left]").textContent = left
+      ? words.left.replace("{n}", `${formatNumber(left)} ${words.units[items.get(code).unit]}`)
+      : words.none_left;
+    for (const input of node.querySelectorAll("[data-quantity]")) {
+      input.value = String(left);
+      input.form.querySelector("button").disabled = left === 0;
+    }
+  }
+}
+
+// ---- orders and comments: strangers' words, only ever text
+
+function addOrder(order) {
+  const list = find("orders");
+  if (list.querySelector(`[data-id="${CSS.escape(order.code)}"]`)) return;
+  find("orders-none").hidden = true;
+  const line = document.createElement("li");
+  line.className = "list-item fresh";
+  line.dataset.id = order.code;
+  const who = document.createElement("span");
+  who.className = "grow";
+  const name = document.createElement("strong");
+  name.textContent = order.name;
+  const what = document.createElement("span");
+  what.className = "small muted";
+  what.textContent = order.lines.map((one) => `${one.product} × ${formatNumber(one.quantity)}`).join(", ");
+  who.append(name, document.createElement("br"), what);
+  const money = document.createElement("b");
+  money.className = "num";
+  money.textContent = formatMoney(order.total);
+  line.append(who, money);
+  list.prepend(line);
+  while (list.children.length > ORDERS_KEPT) list.lastElementChild.remove();
+  askMoney();
+}
+
+const comments = find("comments");
+
+function addComments(fresh, hidden = []) {
+  for (const id of hidden) comments.querySelector(`[data-id="${CSS.escape(id)}"]`)?.remove();
+  const atEnd = comments.scrollHeight - comments.scrollTop - comments.clientHeight < 60;
+  for (const comment of fresh) {
+    if (comments.querySelector(`[data-id="${CSS.escape(comment.id)}"]`)) continue;
+    const line = find("comment-line").content.firstElementChild.cloneNode(true);
+    line.dataset.id = comment.id;
+    line.querySelector("b").textContent = comment.name;
+    line.querySelector("[data-text]").textContent = comment.text;
+    const form = line.querySelector("form");
+    form.action = `/host/${data.code}/comments/${encodeURIComponent(comment.id)}/hide`;
+    form.dataset.api = `${data.api}/comments/${encodeURIComponent(comment.id)}/hide`;
+    comments.append(line);
+  }
+  while (comments.children.length > COMMENTS_KEPT) comments.firstElementChild.remove();
+  if (atEnd) comments.scrollTop = comments.scrollHeight;
+}
+
+// ---- frames
+
+function setLine(text) {
+  find("line-state").hidden = !text;
+  find("line-state").textContent = text;
+}
+
+const on = {
+  snapshot(frame) {
+    setCounts(frame);
+    setDeals(frame.deals);
+    setStock(frame.stock);
+    setPinned(frame.pinned);
+    comments.replaceChildren();
+    addComments(frame.comments);
+    on.state(frame);
+  },
+  tick(frame) {
+    setCounts(frame);
+    setLine(frame.stale ? words.stale : "");
+  },
+  pin: (frame) => setPinned(frame.pinned),
+  deal: (frame) => setDeals(frame.deals),
+  stock(frame) {
+    setStock(frame.stock);
+    setCounts(frame);
+  },
+  comments: (frame) => addComments(frame.comments, frame.hidden),
+  order: addOrder,
+  state(frame) {
+    if (frame.state && frame.state !== data.state) location.reload(); // the other phone began or ended it
+  },
+};
+
+setDeals(data.snapshot.deals);
+comments.scrollTop = comments.scrollHeight;
+for (const url of [data.live_url, data.staff_url]) {
+  if (!url) continue;
+  connectLive({
+    url,
+    refreshUrl: `${data.api}?staff=${url === data.staff_url ? 1 : 0}`,
+    onFrame: (frame) => on[frame.type]?.(frame),
+    onStatus: (status) => setLine(status === "open" || status === "ended" ? "" : words.reconnecting),
+  });
+}
