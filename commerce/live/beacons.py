@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import StrEnum
+from weakref import WeakKeyDictionary
 
 import msgspec
 from prometheus_client import Counter
@@ -111,3 +112,11 @@ class Beacons:
         except BusAway as error:
             return [error for _ in batch]
         return [None for _ in batch]
+
+
+_senders: WeakKeyDictionary[Bus, Beacons] = WeakKeyDictionary()
+
+
+def sender(bus: Bus) -> Beacons:
+    """The line in front of this bus."""
+    return _senders.setdefault(bus, Beacons(bus))

@@ -28,8 +28,9 @@ class Condition:
 ONE_VOICE = Condition("one_voice", N_("Xã đang có một phiên khác lên sóng. Xin kết thúc phiên đó trước."))
 
 
-async def checklist(db: AsyncSession, session: LiveSession) -> list[Condition]:
+async def checklist(db: AsyncSession, live_session_id: int) -> list[Condition]:
     """Every condition, met or not, in the order in which a person mends them."""
+    session = await db.get_one(LiveSession, live_session_id)
     host = await db.get(Person, session.host_id)
     is_host = await _count(
         db,

@@ -46,6 +46,13 @@ class Said:
     text: str
 
 
+def limit(visitor: str, address: str) -> None:
+    """Raises `TooMany`. Our own machine is not limited: a demo market's crowd talks from there."""
+    per_visitor.take(visitor)
+    if address not in ("", "127.0.0.1", "::1"):
+        per_address.take(address)
+
+
 async def say(session_code: str, visitor: str, name: str, text: str) -> int:
     """Store a comment; returns its id once it is committed.
 

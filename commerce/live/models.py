@@ -46,6 +46,8 @@ class LiveSession(Base):
     """The line-up item pinned now; a row of `lineup_item`."""
     poster: Mapped[str] = mapped_column(server_default="")
     """Name of the drawing shown while there is no picture."""
+    playback: Mapped[str] = mapped_column(server_default="")
+    """Address of the picture's HLS playlist; empty while no picture has come."""
     rehearsal: Mapped[bool] = mapped_column(server_default=text("false"))
     taken_down_reason: Mapped[str] = mapped_column(server_default="")
     taken_down_issuer: Mapped[str] = mapped_column(server_default="")

@@ -50,11 +50,13 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     commune: Place
     host_id: int
     host: str
+    host_verified: bool
     starts_at: datetime
     started_at: datetime | None
     ended_at: datetime | None
     poster: str
     """Name of the drawing shown while there is no picture."""
+    playback: str
     orders: int
     units: int
     gmv: int
@@ -129,7 +131,7 @@ class RecentOrder(msgspec.Struct, frozen=True, kw_only=True):
 
 def _sessions() -> Any:
     return (
-        select(LiveSession, Commune, Person.name.label("host"), LiveCounter)
+        select(LiveSession, Commune, Person, LiveCounter)
         .join(Commune, Commune.code == LiveSession.commune_code)
         .join(Person, Person.id == LiveSession.host_id)
         .outerjoin(LiveCounter, LiveCounter.live_session_id == LiveSession.id)
@@ -145,11 +147,13 @@ def _session(row: Any) -> Session:
         title=session.title,
         commune=Place(commune.code, commune.name, commune.slug),
         host_id=session.host_id,
-        host=host,
+        host=host.name,
+        host_verified=host.identity_verified_at is not None,
         starts_at=session.starts_at,
         started_at=session.started_at,
         ended_at=session.ended_at,
         poster=session.poster,
+        playback=session.playback,
         orders=counter.orders if counter else 0,
         units=counter.units if counter else 0,
         gmv=counter.gmv if counter else 0,
@@ -203,6 +207,11 @@ async def of_staff(db: AsyncSession, communes: Collection[str | None], limit: in
     if None not in communes:
         query = query.where(LiveSession.commune_code.in_(communes))
     return [_session(row) for row in await db.execute(query.limit(limit))]
+
+
+def playback_url(session: Session) -> str | None:
+    """Where the picture is played from; none while no picture has come."""
+    return session.playback or None
 
 
 # ---- what is in one
@@ -304,14 +313,149 @@ def wire_comment(comment_id: int, name: str, text: str, at: datetime) -> protoco
     return protocol.Comment(id=str(comment_id), name=name, text=text, at=clock.unix_ms(at))
 
 
+# ---- what buyers must see before they order
+
+
+class SellerFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the law wants shown of a seller, and how one can pay there."""
+
+    id: int
+    name: str
+    kind: str
+    address: str
+    phone: str
+    registration: str
+    takes_transfers: bool
+    takes_cards: bool
+
+
+# How a seller takes cards is the business of payments, the layer above; whether, is one column.
+_card_account = table("card_account", *map(column, ("seller_id", "active")))
+
+
+async def sellers(db: AsyncSession, ids: Collection[int]) -> dict[int, SellerFacts]:
+    rows = await db.execute(
+        select(Seller, func.coalesce(_card_account.c.active, False))
+        .outerjoin(_card_account, _card_account.c.seller_id == Seller.id)
+        .where(Seller.id.in_(ids))
+    )
+    return {
+        seller.id: SellerFacts(
+            id=seller.id,
+            name=seller.name,
+            kind=seller.kind,
+            address=seller.address,
+            phone=seller.phone,
+            registration=seller.registration,
+            takes_transfers=bool(seller.bank_bin and seller.bank_account),
+            takes_cards=cards,
+        )
+        for seller, cards in rows
+    }
+
+
+# ---- what a host may put on the table
+
+
+class OfferableGrade(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    price: int
+    left: int
+    chosen: bool
+    item_code: str
+
+
+class Offerable(msgspec.Struct, frozen=True, kw_only=True):
+    """An approved product of the commune with its grades on sale."""
+
+    code: str
+    name: str
+    unit: str
+    art: str
+    picture: Picture | None
+    seller: str
+    papers_checked: bool
+    grades: list[OfferableGrade]
+
+
+async def offerable(db: AsyncSession, session: Session) -> list[Offerable]:
+    """Everything that may be in this session's line-up; what is in it comes first, in its order."""
+    item = and_(LineupItem.grade_id == Grade.id, LineupItem.live_session_id == session.id)
+    chosen = and_(LineupItem.id.is_not(None), LineupItem.removed_at.is_(None))
+    rows: Any = await db.execute(
+        select(Product, Seller.name, Photo, Grade, Stock.on_hand - Stock.reserved, LineupItem.code, chosen)
+        .join(Seller, Seller.id == Product.seller_id)
+        .join(Grade, Grade.product_id == Product.id)
+        .outerjoin(Photo, Photo.id == Product.photo_id)
+        .outerjoin(Stock, Stock.grade_id == Grade.id)
+        .outerjoin(LineupItem, item)
+        .where(
+            Product.commune_code == session.commune.code,
+            Product.state == ListingState.APPROVED,
+            Seller.state == ListingState.APPROVED,
+            Grade.active,
+        )
+        .order_by(
+            func.min(case((chosen, LineupItem.position))).over(partition_by=Product.id).nulls_last(),
+            Product.sort_key,
+            Product.id,
+            case((chosen, LineupItem.position)).nulls_last(),
+            Grade.position,
+        )
+    )
+    found: dict[int, Offerable] = {}
+    for product, seller, photo, grade, left, code, is_chosen in rows:
+        entry = found.setdefault(
+            product.id,
+            Offerable(
+                code=product.code,
+                name=product.name,
+                unit=product.unit,
+                art=product.art,
+                picture=Picture.of(photo, product.name) if photo else None,
+                seller=seller,
+                papers_checked=product.papers_checked_at is not None,
+                grades=[],
+            ),
+        )
+        entry.grades.append(
+            OfferableGrade(
+                name=grade.name,
+                price=grade.price,
+                left=left or 0,
+                chosen=bool(is_chosen),
+                item_code=code or "",
+            )
+        )
+    return list(found.values())
+
+
+def deal_presets(price: int) -> list[tuple[int, int]]:
+    """(lower price, percent off) to offer for one tap: rounded down to what people pay with."""
+    presets = []
+    for percent in (10, 20, 30):
+        step = 1000 if price >= 20_000 else 100
+        lower = price * (100 - percent) // 100 // step * step
+        if 0 < lower < price:
+            presets.append((lower, percent))
+    return presets
+
+
 # ---- the room
 
 
 async def snapshot(
-    db: AsyncSession, session: Session, *, viewers: int = 0, stale: bool = False, seq: int = 0
+    db: AsyncSession,
+    session: Session,
+    lines: Sequence[Line] | None = None,
+    *,
+    viewers: int = 0,
+    stale: bool = False,
+    seq: int = 0,
 ) -> Snapshot:
     """The whole room as it is; `viewers`, `stale` and `seq` are the bus's to know."""
-    lines = await lineup(db, session)
+    if lines is None:
+        lines = await lineup(db, session)
     return Snapshot(
         seq=seq,
         sent_ms=protocol.now_ms(),
@@ -456,3 +600,13 @@ async def pulses(db: AsyncSession) -> list[Pulse]:
         Pulse(row[0], row[1], row[2] == LiveState.LIVE, row[3] or 0, row[4] or 0, tuple(sorted(row[5] or ())))
         for row in rows
     ]
+
+
+async def lineup_sizes(db: AsyncSession, ids: Collection[int]) -> dict[int, int]:
+    """Session id -> how many things are on its table."""
+    rows = await db.execute(
+        select(LineupItem.live_session_id, func.count())
+        .where(LineupItem.live_session_id.in_(ids), LineupItem.removed_at.is_(None))
+        .group_by(LineupItem.live_session_id)
+    )
+    return {row[0]: row[1] for row in rows}

@@ -335,7 +335,7 @@ async def start(identity: Identity, code: str) -> LiveSession:
             if session.state == LiveState.LIVE:
                 return session
             _refuse_over(session)
-            unmet = [(c.name, c.message) for c in await checklist(db, session) if not c.met]
+            unmet = [(c.name, c.message) for c in await checklist(db, session.id) if not c.met]
             if unmet:
                 raise NotReady(unmet)
             counter = upsert(LiveCounter).values(live_session_id=session.id).on_conflict_do_nothing()

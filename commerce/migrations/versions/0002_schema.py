@@ -240,6 +240,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("pinned_id", sa.BigInteger(), nullable=True),
         sa.Column("poster", sa.Text(), server_default="", nullable=False),
+        sa.Column("playback", sa.Text(), server_default="", nullable=False),
         sa.Column("rehearsal", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("taken_down_reason", sa.Text(), server_default="", nullable=False),
         sa.Column("taken_down_issuer", sa.Text(), server_default="", nullable=False),
