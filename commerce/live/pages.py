@@ -32,7 +32,7 @@ from commerce.core.money import Money, format_money
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access, page, redirect
-from commerce.live import comments, home, queries, service
+from commerce.live import comments, queries, service
 from commerce.live.checklist import checklist
 from commerce.live.errors import NotReady
 from commerce.live.models import LiveState
@@ -529,7 +529,6 @@ def _problem(error: MarketError | None, renamed: dict[str, str] | None = None) -
 
 
 ROUTES = [
-    *home.ROUTES,
     session_page,
     comment_form,
     host_index,
