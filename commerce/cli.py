@@ -448,5 +448,43 @@ def openapi() -> None:
     click.echo(json.dumps(create_app(settings).openapi_schema.to_schema(), ensure_ascii=False, indent=1))
 
 
+@main.command()
+@folder_option
+@port_option
+def doctor(data_dir: Path, port: int) -> None:
+    """Say what is missing or wrong here, and how to mend it."""
+    from commerce.core.doctor import examine
+
+    wrong = 0
+    for finding in examine(data_dir, port, os.environ):
+        click.echo(f"{finding.state:<6}{finding.what}")
+        if finding.mend:
+            click.echo(f"      → {finding.mend}")
+        wrong += finding.state == "wrong"
+    if wrong:
+        raise click.ClickException(f"{wrong} thing{'s' if wrong > 1 else ''} to mend, see above.")
+
+
+@main.command()
+@folder_option
+@click.argument("target", type=click.Path(path_type=Path), metavar="DIR")
+def backup(data_dir: Path, target: Path) -> None:
+    """Copy the market (it may run) into the new folder DIR: database, objects, signing key."""
+    from commerce.core.backup import backup
+
+    with _market(data_dir) as settings:
+        backup(settings, target, report)
+
+
+@main.command()
+@folder_option
+@click.argument("source", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR")
+def restore(data_dir: Path, source: Path) -> None:
+    """Bring the copy in DIR back into an empty data folder."""
+    from commerce.core.backup import restore
+
+    restore(source, data_dir, dict(os.environ), report)
+
+
 if __name__ == "__main__":
     main()
