@@ -13,8 +13,11 @@ from litestar.params import FromPath, FromQuery, URLEncodedBody
 from commerce.accounts import codes, queries, service
 from commerce.accounts.api import client_address, sign_in_cookie
 from commerce.accounts.errors import PhoneTaken, UnknownCommune, WrongPassword
+from commerce.core.db import sessions
 from commerce.core.errors import Invalid, MarketError, NotFound
+from commerce.core.health import ask_engines
 from commerce.core.i18n import LANGUAGES, N_, current_language, translate
+from commerce.core.outbox import dead_messages
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import LANGUAGE_COOKIE, SIGN_IN_COOKIE, AnyRequest, access, page, redirect
@@ -223,6 +226,17 @@ async def _people(
     )
 
 
+@get("/admin", opt=access.roles(Role.ADMIN))
+async def admin(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
+    """Are the engines well, is any news undelivered, who has an account."""
+    engines = await ask_engines(request)
+    async with sessions.read() as db:
+        dead = await dead_messages(db)
+    return page(
+        request, "admin/index.html", engines=engines, dead=dead, accounts=await queries.accounts(identity)
+    )
+
+
 @post("/logout", opt=access.public)
 async def logout_form(viewer: NamedDependency[Identity | None]) -> Response[str]:
     if viewer is not None:
@@ -265,6 +279,7 @@ ROUTES: list[Any] = [
     reset_password,
     verified,
     set_active,
+    admin,
     logout_form,
     choose_language,
     rules,

@@ -36,14 +36,8 @@ async def healthz() -> Health:
 @get("/readyz", opt=access.public)
 async def readyz(request: AnyRequest) -> Response[Readiness]:
     """200 when every engine answers within two seconds, else 503 naming the ones that do not."""
-    checks: dict[str, Callable[[], Awaitable[object]]] = {
-        "postgresql": _postgresql,
-        "valkey": request.app.state.bus.ping,
-        "s3": request.app.state.storage.check,
-    }
-    answers = await asyncio.gather(*(_ask(check) for check in checks.values()))
-    engines = dict(zip(checks, answers, strict=True))
-    ready = all(answer == "ok" for answer in answers)
+    engines = await ask_engines(request)
+    ready = all(answer == "ok" for answer in engines.values())
     return Response(Readiness(ready, engines), status_code=200 if ready else 503)
 
 
@@ -51,6 +45,17 @@ async def readyz(request: AnyRequest) -> Response[Readiness]:
 def metrics() -> Response[bytes]:
     """This process's figures in Prometheus' text format."""
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+
+
+async def ask_engines(request: AnyRequest) -> dict[str, str]:
+    """Engine -> "ok" or what is wrong with it, within two seconds."""
+    checks: dict[str, Callable[[], Awaitable[object]]] = {
+        "postgresql": _postgresql,
+        "valkey": request.app.state.bus.ping,
+        "s3": request.app.state.storage.check,
+    }
+    answers = await asyncio.gather(*(_ask(check) for check in checks.values()))
+    return dict(zip(checks, answers, strict=True))
 
 
 async def _postgresql() -> None:
