@@ -160,5 +160,5 @@ def _number(kind: Callable[[str], T], low: float, high: float) -> Callable[[str]
 
 
 def _either(options: list[str]) -> str:
-    names = [repr(option) for option in options]
+    names = [repr(option) if option else "empty" for option in options]
     return " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]

@@ -9,8 +9,10 @@ database_url, valkey_url, s3_bucket: one engine alone; environ: all of it as CHO
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
@@ -63,7 +65,11 @@ class Databases:
         return name
 
     def drop(self, name: str) -> None:
-        self._run(self._link.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+        for _ in range(50):
+            with contextlib.suppress(asyncpg.InsufficientPrivilegeError):
+                self._run(self._link.execute(f"DROP DATABASE {name} WITH (FORCE)"))
+                return
+            time.sleep(0.1)  # the server's own vacuum is at work there; we may not end it
 
     def close(self) -> None:
         self._run(self._link.close())
