@@ -92,7 +92,10 @@ export function communeSearch(box, province, home) {
   }
 
   input.addEventListener("input", search);
-  input.addEventListener("focus", search);
+  input.addEventListener("focus", () => {
+    box.scrollIntoView({ block: "start" }); // room for the list above the keyboard
+    search();
+  });
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {

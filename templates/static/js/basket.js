@@ -1,9 +1,10 @@
 // The basket of one session and the order that comes of it. Prices and stock come from the live frames;
 // the server decides: every answer of it that contradicts the page corrects the page.
 
-import { formatMoney, formatNumber, toast } from "./page.js";
+import { formatMoney, formatNumber } from "./page.js";
 import { communeSearch, remember, remembered } from "./address.js";
 
+const FEW = 30; // from here on a buyer is told how many are left
 const TRIES = 4; // how often a busy server is asked again before the buyer is
 
 export class Basket {
@@ -35,6 +36,7 @@ export class Basket {
   set(code, quantity) {
     const offer = this.offers.get(code);
     const n = Math.max(0, Math.min(quantity, offer.left));
+    if (n && !this.lines.has(code)) this.onAdd?.(code);
     if (n) this.lines.set(code, n);
     else this.lines.delete(code);
     this.changed();
@@ -95,7 +97,9 @@ export class Basket {
     const head = element("div", "row row-apart");
     const what = element("div", "grow");
     what.append(element("span", "badge badge-code", offer.code), " ", element("strong", "", offer.product.name));
-    what.append(element("div", "small muted num", `${formatMoney(this.price(offer.code))}/${this.words.units[offer.unit]} · ${this.words.left.replace("{n}", formatNumber(offer.left))}`));
+    const unit = this.words.units[offer.unit];
+    const few = offer.left <= FEW ? ` · ${this.words.left.replace("{n}", `${formatNumber(offer.left)} ${unit}`)}` : "";
+    what.append(element("div", "small muted num", `${formatMoney(this.price(offer.code))}/${unit}${few}`));
     head.append(what, this.drawStepper(offer, n));
     row.append(head);
     const grades = [...this.offers.values()].filter((other) => other.product.code === offer.product.code);
@@ -173,7 +177,10 @@ export class Basket {
   }
 
   wire() {
-    this.sheet.addEventListener("close", () => this.sheet.classList.remove("is-modal"));
+    this.sheet.addEventListener("close", () => {
+      this.sheet.classList.remove("is-modal");
+      this.showPlaced(false);
+    });
     this.sheet.addEventListener("click", (event) => {
       if (event.target === this.sheet) this.sheet.close(); // the veil around it
     });
@@ -363,21 +370,24 @@ export class Basket {
   }
 
   thank(orders) {
-    const box = element("div", "notice notice-ok");
-    const text = element("div", "stack-s");
-    text.append(element("strong", "", this.words.placed), element("p", "", this.words.placed_text));
-    for (const order of orders) {
-      const line = element("p");
-      const link = element("a", "btn btn-wide", `${order.code} · ${this.words.track}`);
+    const list = document.getElementById("placed-orders");
+    list.replaceChildren(...orders.map((order) => {
+      const row = element("li");
+      const link = element("a");
+      const what = element("span", "grow");
       link.href = order.track_url;
-      line.append(link);
-      text.append(line);
-    }
-    box.append(text);
-    const problem = document.getElementById("checkout-problem");
-    problem.replaceChildren(box);
-    this.sheet.scrollTop = 0;
-    toast(this.words.placed);
+      what.append(element("strong", "", order.code), element("br"), element("span", "small muted", `${order.seller} · ${this.words.track}`));
+      link.append(what, element("b", "num", formatMoney(order.total)));
+      row.append(link);
+      return row;
+    }));
+    this.showPlaced(true);
+    document.getElementById("placed").focus();
+  }
+
+  showPlaced(on) {
+    document.getElementById("placed").hidden = !on;
+    this.sheet.classList.toggle("is-done", on);
   }
 
   // ---- telling

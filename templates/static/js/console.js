@@ -220,7 +220,7 @@ for (const url of [data.live_url, data.staff_url]) {
   if (!url) continue;
   connectLive({
     url,
-    refreshUrl: `${data.api}?staff=${url === data.staff_url ? 1 : 0}`,
+    refreshUrl: `${data.api}/ticket${url === data.staff_url ? "?staff=true" : ""}`,
     onFrame: (frame) => on[frame.type]?.(frame),
     onStatus: (status) => setLine(status === "open" || status === "ended" ? "" : words.reconnecting),
   });

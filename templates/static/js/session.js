@@ -2,6 +2,7 @@
 // Comments and names are what strangers typed: they only ever become text nodes.
 
 import { connectLive } from "./live-socket.js";
+import { countTaps, countViews, tell } from "./beacons.js";
 import { Basket } from "./basket.js";
 import { formatMoney, formatNumber, pageData, toast } from "./page.js";
 
@@ -21,6 +22,9 @@ let pinned = data.snapshot.pinned?.code || null;
 const find = (id) => document.getElementById(id);
 const basket = new Basket(data, offers, words);
 basket.onChange = drawBuybar;
+basket.onAdd = (code) => tell("basket", code);
+countViews(document.querySelectorAll(".offer"));
+countTaps(find("buy"));
 
 // ---- counts
 
@@ -198,13 +202,27 @@ document.addEventListener("click", (event) => {
 });
 
 const talk = find("talk-form");
+
+/** A name that is known folds away into a button with its first letter. */
+function foldName(name) {
+  const who = find("talk-who");
+  who.hidden = !name;
+  talk.elements.name.hidden = Boolean(name);
+  who.textContent = name ? Array.from(name)[0].toUpperCase() : "";
+}
+
 if (talk) {
   try {
     talk.elements.name.value = localStorage.getItem("talk-name") || "";
   } catch { /* asked each time */ }
+  foldName(talk.elements.name.value);
+  find("talk-who").addEventListener("click", () => {
+    foldName("");
+    talk.elements.name.focus();
+  });
   talk.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const send = talk.querySelector("button");
+    const send = find("talk-send");
     const body = { name: talk.elements.name.value.trim(), text: talk.elements.text.value.trim() };
     if (!body.name || !body.text || send.disabled) return;
     send.disabled = true;
@@ -216,6 +234,7 @@ if (talk) {
       });
       if (answer.ok) {
         talk.elements.text.value = "";
+        foldName(body.name);
         toast(words.sent);
         try {
           localStorage.setItem("talk-name", body.name);
@@ -295,7 +314,7 @@ list.scrollTop = list.scrollHeight;
 if (data.live_url) {
   connectLive({
     url: data.live_url,
-    refreshUrl: `/api/v1/live-sessions/${data.code}`,
+    refreshUrl: `/api/v1/live-sessions/${data.code}/ticket`,
     onFrame: (frame) => on[frame.type]?.(frame),
     onStatus: (status) => setLine(status === "open" || status === "ended" ? "" : words.reconnecting),
   });
