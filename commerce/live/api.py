@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
-from litestar import get, patch, post, put
+from litestar import Litestar, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.handlers import delete
 from litestar.params import FromPath, JSONBody, QueryParameter
@@ -50,17 +52,16 @@ authorities = access.roles(*service.AUTHORITIES)
 
 @get("/live-sessions", opt=access.public)
 async def list_sessions(
-    state: Annotated[str, QueryParameter()] = "", commune: Annotated[str, QueryParameter()] = ""
+    wanted: Annotated[str, QueryParameter(name="state")] = "",
+    commune: Annotated[str, QueryParameter()] = "",
 ) -> list[SessionOut]:
     """On air first, then coming, then over; `state` and `commune` (its code) narrow."""
-    wanted = None
-    if state:
-        if state not in queries.LISTED:
-            text = N_("Trạng thái là một trong: scheduled, live, ended.")
-            raise Invalid(FieldError("state", text))
-        wanted = LiveState(state)
+    if wanted and wanted not in queries.LISTED:
+        text = N_("Trạng thái là một trong: scheduled, live, ended.")
+        raise Invalid(FieldError("state", text))
     async with sessions.read() as db:
-        found = await queries.listed(db, state=wanted, commune=commune or None)
+        state = LiveState(wanted) if wanted else None
+        found = await queries.listed(db, state=state, commune=commune or None)
     return [SessionOut.of(session) for session in found]
 
 
@@ -296,6 +297,16 @@ async def _out(code: str) -> SessionOut:
         return SessionOut.of(await queries.by_code(db, code))
 
 
+@asynccontextmanager
+async def memory(_: Litestar) -> AsyncIterator[None]:
+    """What was remembered of rooms belongs to one running application."""
+    try:
+        yield
+    finally:
+        rooms.clear()
+
+
+LIFESPANS = [memory]
 ROUTES = [
     list_sessions,
     show,

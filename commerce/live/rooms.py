@@ -51,6 +51,9 @@ class Rooms:
         """After a change made here, so that whoever made it sees it."""
         self._rooms.pop(code.upper(), None)
 
+    def clear(self) -> None:
+        self._rooms.clear()
+
     async def _read(self, bus: Bus, code: str) -> Room:
         began = time.monotonic()
         room = await read_room(bus, code)
