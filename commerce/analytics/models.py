@@ -205,8 +205,8 @@ class Attribution(Base):
     )
     source: Mapped[str]
     how: Mapped[str]
-    """`visit` (a visit or beacon of the buyer within 24 h), `code` (the session's link or code, no visit seen),
-    `helper` (typed in), `later` (ordered outside a session, within 24 h of one that sold it)."""
+    """`visit` (a visit or beacon of the buyer within 24 h), `code` (the session's link or code, no visit
+    seen), `helper` (typed in), `later` (ordered outside a session, within 24 h of one that sold it)."""
 
 
 class Recency(Base):

@@ -1,0 +1,164 @@
+"""The rollups against an independent slow reference, for random histories; and what measures say of them."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from commerce.analytics import measures, recency
+from commerce.analytics.measures import Totals
+from commerce.analytics.rollup import roll_up
+from commerce.core import clock
+from commerce.core.db import Sessions
+from tests.analytics import reference as ref
+from tests.analytics import worlds
+
+Rows = list[dict[str, Any]]
+
+
+async def stored(db: Any, table: str, session_id: int) -> Rows:
+    query = text(f"SELECT * FROM {table} WHERE live_session_id = :id")
+    return [dict(row) for row in (await db.execute(query, {"id": session_id})).mappings()]
+
+
+def only(row: dict[str, Any], names: Any) -> dict[str, Any]:
+    return {name: row[name] for name in names}
+
+
+async def check(db: Any, world: ref.World) -> None:
+    """Every rollup row of every session of the world is what the reference says, and there are no others."""
+    for session in world.sessions.values():
+        wanted = ref.session_row(world, session, worlds.NOW)
+        (row,) = await stored(db, "session_rollup", session.id)
+        assert only(row, wanted) == wanted
+
+        minutes = ref.minute_rows(world, session, worlds.NOW)
+        found = {
+            int(row["at"].timestamp()) // 60: row for row in await stored(db, "minute_rollup", session.id)
+        }
+        assert {at: only(row, minutes[at]) for at, row in found.items() if at in minutes} == minutes
+        assert found.keys() == minutes.keys()
+
+        for table, key, rows in (
+            ("item_rollup", "item_code", ref.item_rows(world, session, worlds.NOW)),
+            ("source_rollup", "source", ref.source_rows(world, session, worlds.NOW)),
+        ):
+            got = {row[key]: row for row in await stored(db, table, session.id)}
+            assert {name: only(row, rows.get(name, row)) for name, row in got.items()} == rows
+
+        attributed = {row["order_id"]: row["how"] for row in await stored(db, "attribution", session.id)}
+        assert attributed == {order.id: how for order, how in ref.sales(world, session)}
+
+
+async def check_pins(db: Any, world: ref.World) -> None:
+    query = text("""
+        SELECT i.code, p.orders, p.units, p.gmv FROM pin_rollup p
+        JOIN pin ON pin.id = p.pin_id JOIN lineup_item i ON i.id = pin.item_id WHERE p.live_session_id = :id
+    """)
+    for session in world.sessions.values():
+        rows = (await db.execute(query, {"id": session.id})).mappings()
+        assert {row["code"]: only(dict(row), ("orders", "units", "gmv")) for row in rows} == ref.pin_rows(
+            world, session
+        )
+
+
+async def check_people(db: Any, world: ref.World) -> None:
+    """Whatever the period, everybody is counted once; sessions that still run are not in it."""
+    await recency.refresh(db, "24505")
+    over = {
+        s.id: clock.local(worlds.moment(s.start)).date() for s in world.sessions.values() if s.end is not None
+    }
+    first = min(over.values())
+    for a in (first - timedelta(1), first, first + timedelta(1)):
+        for b in (a, a + timedelta(1), a + timedelta(5)):
+            got = await recency.people(db, a, b)
+            within = {id for id, day in over.items() if a <= day <= b}
+            for kind in ("viewer", "reach", "buyer"):
+                assert got.get(("24505", kind), 0) == ref.people(world, within, kind, worlds.NOW), kind
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+async def test_rollups_agree_with_the_slow_reference(
+    data: st.DataObject, sessions: Sessions, stages: dict[str, worlds.Stage]
+) -> None:
+    if sessions.url not in stages:
+        stages[sessions.url] = await worlds.set_stage()
+    stage = stages[sessions.url]
+    world = data.draw(worlds.worlds(stage))
+    async with sessions.read() as db:  # never committed: each world begins with an empty stage
+        await worlds.store(db, stage, world)
+        await roll_up(db, stage.session_ids, now=worlds.moment(worlds.NOW))
+        await check(db, world)
+        await check_pins(db, world)
+        await check_people(db, world)
+
+
+@pytest.fixture
+def stages() -> dict[str, worlds.Stage]:
+    return {}
+
+
+def test_ratios_do_not_exist_without_a_divisor() -> None:
+    values = measures.values(Totals())
+    for key in ("ctr", "ctor", "cvr", "gpm", "acu", "average_watch_time"):
+        assert values[key] is None, key
+    assert values["views"] == 0
+
+
+def test_formulas_are_the_words_of_the_definitions() -> None:
+    values = measures.values(
+        Totals(
+            views=3000, viewers=2000, watched_ms=360_000_000, air_ms=3_600_000,
+            impressions=10_000, clicks=400, orders=50, buyers=40, gmv=9_000_000,
+        )
+    )  # fmt: skip
+    assert values["ctr"] == 0.04
+    assert values["ctor"] == 0.125
+    assert values["cvr"] == 0.02
+    assert values["gpm"] == 3_000_000
+    assert values["average_watch_time"] == 120
+    assert values["acu"] == 100
+
+
+def test_money_is_rounded_to_whole_dong_half_up() -> None:
+    assert measures.values(Totals(views=2000, gmv=3))["gpm"] == 2
+    assert measures.values(Totals(views=2000, gmv=1))["gpm"] == 1
+    assert measures.values(Totals(views=3000, gmv=1))["gpm"] == 0
+
+
+def test_every_measure_is_named_defined_and_unique() -> None:
+    keys = [measure.key for measure in measures.ALL]
+    assert len(keys) == len(set(keys))
+    assert all(m.name and m.english and m.definition.endswith(".") and m.rows for m in measures.ALL)
+
+
+@pytest.mark.parametrize(("gap_ms", "views"), [(29_999, 1), (30_000, 1), (30_001, 2)])
+async def test_a_return_within_thirty_seconds_continues_the_view(
+    sessions: Sessions, gap_ms: int, views: int
+) -> None:
+    stage = await worlds.set_stage()
+    first, second = stage.session_ids
+    start = worlds.START
+    world = ref.World(
+        {
+            first: ref.Session(first, start, start + 600_000, ["A1", "A2"]),
+            second: ref.Session(second, start, start, ["A1"]),
+        }
+    )
+    world.visits = [
+        ref.Visit(first, "v1", "zalo", start, start + 5_000, "a"),
+        ref.Visit(first, "v1", "qr", start + 5_000 + gap_ms, start + 11_000 + gap_ms, "b"),
+    ]
+    async with sessions.read() as db:
+        await worlds.store(db, stage, world)
+        await roll_up(db, [first], now=worlds.moment(worlds.NOW))
+        (row,) = await stored(db, "session_rollup", first)
+    assert (row["views"], row["watched_ms"], row["viewers"], row["pcu"]) == (views, 11_000, 1, 1)
+    assert row["effective_views"] == (1 if views == 1 else 0)
+    assert row["day"] == date(2025, 8, 24)
