@@ -7,12 +7,13 @@ visits, not people: a visitor is a random id of a browser.
 from __future__ import annotations
 
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Date, ForeignKey, Index, Select, SmallInteger, and_, func, select
+from sqlalchemy import Date, Double, ForeignKey, Index, Select, SmallInteger, and_, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from commerce.core.db import Base
+from commerce.core.db import Base, CreatedAt, History, Id
 
 
 class Visit(Base):
@@ -231,3 +232,124 @@ class RollupMark(Base):
 
     name: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[int]
+
+
+# ---- what the province sets and what people report
+
+
+class SignalRule(Base):
+    """One rule of the heat map. Without any row the rules of `analytics.signals` hold."""
+
+    __tablename__ = "signal_rule"
+
+    id: Mapped[Id]
+    kind: Mapped[str]
+    """`below` (a measure under a threshold), `trend` (fallen by so much), `silence` (days without one)."""
+    measure: Mapped[str]
+    """Key of `measures.BY_KEY`; `sessions` for silence."""
+    yellow: Mapped[float] = mapped_column(Double)
+    red: Mapped[float] = mapped_column(Double)
+    set_by: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+    set_at: Mapped[CreatedAt]
+
+
+class Residents(Base):
+    """How many people live in a commune, where somebody has said so, with the source."""
+
+    __tablename__ = "residents"
+
+    commune_code: Mapped[str] = mapped_column(ForeignKey("commune.code"), primary_key=True)
+    people: Mapped[int]
+    as_of: Mapped[date] = mapped_column(Date)
+    source: Mapped[str]
+    set_by: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+
+
+class OutsideReach(Base):
+    """What a session reached on another network: self-reported, with its proof, never added to ours."""
+
+    __tablename__ = "outside_reach"
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), index=True
+    )
+    network: Mapped[str]
+    reach: Mapped[int | None]
+    views: Mapped[int | None]
+    note: Mapped[str] = mapped_column(server_default="")
+    proof: Mapped[str]
+    """Key of the screenshot in S3; the answer's name for figures read from an API."""
+    by: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+    """None: read from an API."""
+    at: Mapped[CreatedAt]
+    withdrawn_at: Mapped[datetime | None]
+
+
+class ReportState(StrEnum):
+    DRAFT = "draft"
+    SUBMITTED = "submitted"
+    RETURNED = "returned"
+    APPROVED = "approved"
+
+
+class Report(Base):
+    """A commune's report of a period, or, without a commune, the province's."""
+
+    __tablename__ = "report"
+    __table_args__ = (
+        Index(
+            "uq_report_commune_code_first_last",
+            "commune_code",
+            "first",
+            "last",
+            unique=True,
+            postgresql_nulls_not_distinct=True,
+        ),
+    )
+
+    id: Mapped[Id]
+    commune_code: Mapped[str | None] = mapped_column(ForeignKey("commune.code"))
+    kind: Mapped[str]
+    """`week`, `month` or `campaign`."""
+    title: Mapped[str]
+    first: Mapped[date] = mapped_column(Date)
+    last: Mapped[date] = mapped_column(Date)
+    due_on: Mapped[date] = mapped_column(Date)
+    state: Mapped[str] = mapped_column(index=True)
+    version: Mapped[int] = mapped_column(server_default="1")
+    words: Mapped[str] = mapped_column(server_default="")
+    figures: Mapped[dict[str, Any]]
+    """As of the last filling; frozen once approved."""
+    created_at: Mapped[CreatedAt]
+
+
+class ReportHistory(History, Base):
+    __tablename__ = "report_history"
+
+
+class ReportVersion(Base):
+    """What was handed in, each time."""
+
+    __tablename__ = "report_version"
+
+    report_id: Mapped[int] = mapped_column(ForeignKey("report.id", ondelete="CASCADE"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    words: Mapped[str]
+    figures: Mapped[dict[str, Any]]
+    by: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+    at: Mapped[CreatedAt]
+
+
+class StoreKey(Base):
+    """A program of the provincial data store that may read; only the hash of its key is kept."""
+
+    __tablename__ = "store_key"
+
+    id: Mapped[Id]
+    name: Mapped[str]
+    key_hash: Mapped[str] = mapped_column(unique=True)
+    by: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+    created_at: Mapped[CreatedAt]
+    last_used_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]

@@ -183,6 +183,18 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_refund_history_subject_id"), "refund_history", ["subject_id"], unique=False)
     op.create_table(
+        "report_history",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("subject_id", sa.BigInteger(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_report_history")),
+    )
+    op.create_index(op.f("ix_report_history_subject_id"), "report_history", ["subject_id"], unique=False)
+    op.create_table(
         "rollup_mark",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.BigInteger(), nullable=False),
@@ -287,6 +299,42 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_register_entry_commune_code"), "register_entry", ["commune_code"], unique=False)
     op.create_table(
+        "report",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("commune_code", sa.Text(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("first", sa.Date(), nullable=False),
+        sa.Column("last", sa.Date(), nullable=False),
+        sa.Column("due_on", sa.Date(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), server_default="1", nullable=False),
+        sa.Column("words", sa.Text(), server_default="", nullable=False),
+        sa.Column("figures", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["commune_code"], ["commune.code"], name=op.f("fk_report_commune_code")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_report")),
+    )
+    op.create_index(op.f("ix_report_state"), "report", ["state"], unique=False)
+    op.create_index(
+        "uq_report_commune_code_first_last",
+        "report",
+        ["commune_code", "first", "last"],
+        unique=True,
+        postgresql_nulls_not_distinct=True,
+    )
+    op.create_table(
+        "residents",
+        sa.Column("commune_code", sa.Text(), nullable=False),
+        sa.Column("people", sa.BigInteger(), nullable=False),
+        sa.Column("as_of", sa.Date(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("set_by", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["commune_code"], ["commune.code"], name=op.f("fk_residents_commune_code")),
+        sa.ForeignKeyConstraint(["set_by"], ["person.id"], name=op.f("fk_residents_set_by")),
+        sa.PrimaryKeyConstraint("commune_code", name=op.f("pk_residents")),
+    )
+    op.create_table(
         "role_grant",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("person_id", sa.BigInteger(), nullable=False),
@@ -364,6 +412,31 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_sign_in_code")),
     )
     op.create_index(op.f("ix_sign_in_code_person_id"), "sign_in_code", ["person_id"], unique=False)
+    op.create_table(
+        "signal_rule",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("measure", sa.Text(), nullable=False),
+        sa.Column("yellow", sa.Double(), nullable=False),
+        sa.Column("red", sa.Double(), nullable=False),
+        sa.Column("set_by", sa.BigInteger(), nullable=True),
+        sa.Column("set_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["set_by"], ["person.id"], name=op.f("fk_signal_rule_set_by")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_signal_rule")),
+    )
+    op.create_table(
+        "store_key",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("key_hash", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("last_used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["by"], ["person.id"], name=op.f("fk_store_key_by")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_store_key")),
+        sa.UniqueConstraint("key_hash", name=op.f("uq_store_key_key_hash")),
+    )
     op.create_table(
         "bank_feed",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -526,6 +599,30 @@ def upgrade() -> None:
     op.create_index(op.f("ix_order_purchase_id"), "order", ["purchase_id"], unique=False)
     op.create_index("ix_order_seller_id_placed_at", "order", ["seller_id", "placed_at"], unique=False)
     op.create_table(
+        "outside_reach",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("network", sa.Text(), nullable=False),
+        sa.Column("reach", sa.BigInteger(), nullable=True),
+        sa.Column("views", sa.BigInteger(), nullable=True),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.Column("proof", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("withdrawn_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["by"], ["person.id"], name=op.f("fk_outside_reach_by")),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_outside_reach_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outside_reach")),
+    )
+    op.create_index(
+        op.f("ix_outside_reach_live_session_id"), "outside_reach", ["live_session_id"], unique=False
+    )
+    op.create_table(
         "page_event",
         sa.Column("reported", sa.BigInteger(), nullable=False),
         sa.Column("position", sa.SmallInteger(), nullable=False),
@@ -585,6 +682,20 @@ def upgrade() -> None:
         postgresql_ops={"search": "gin_trgm_ops"},
     )
     op.create_index(op.f("ix_product_seller_id"), "product", ["seller_id"], unique=False)
+    op.create_table(
+        "report_version",
+        sa.Column("report_id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("figures", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["by"], ["person.id"], name=op.f("fk_report_version_by")),
+        sa.ForeignKeyConstraint(
+            ["report_id"], ["report.id"], name=op.f("fk_report_version_report_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("report_id", "version", name=op.f("pk_report_version")),
+    )
     op.create_table(
         "session_rollup",
         sa.Column("live_session_id", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -993,6 +1104,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_session_rollup_day"), table_name="session_rollup")
     op.drop_index("ix_session_rollup_commune_code_day", table_name="session_rollup")
     op.drop_table("session_rollup")
+    op.drop_table("report_version")
     op.drop_index(op.f("ix_product_seller_id"), table_name="product")
     op.drop_index(
         "ix_product_search",
@@ -1004,6 +1116,8 @@ def downgrade() -> None:
     op.drop_table("product")
     op.drop_index("ix_page_event_live_session_id_at", table_name="page_event")
     op.drop_table("page_event")
+    op.drop_index(op.f("ix_outside_reach_live_session_id"), table_name="outside_reach")
+    op.drop_table("outside_reach")
     op.drop_index("ix_order_seller_id_placed_at", table_name="order")
     op.drop_index(op.f("ix_order_purchase_id"), table_name="order")
     op.drop_index(op.f("ix_order_live_session_id"), table_name="order")
@@ -1021,6 +1135,8 @@ def downgrade() -> None:
     op.drop_table("card_account")
     op.drop_index(op.f("ix_bank_feed_seller_id"), table_name="bank_feed")
     op.drop_table("bank_feed")
+    op.drop_table("store_key")
+    op.drop_table("signal_rule")
     op.drop_index(op.f("ix_sign_in_code_person_id"), table_name="sign_in_code")
     op.drop_table("sign_in_code")
     op.drop_index(op.f("ix_sign_in_person_id"), table_name="sign_in")
@@ -1032,6 +1148,12 @@ def downgrade() -> None:
         "uq_role_grant_person_role_commune", table_name="role_grant", postgresql_nulls_not_distinct=True
     )
     op.drop_table("role_grant")
+    op.drop_table("residents")
+    op.drop_index(
+        "uq_report_commune_code_first_last", table_name="report", postgresql_nulls_not_distinct=True
+    )
+    op.drop_index(op.f("ix_report_state"), table_name="report")
+    op.drop_table("report")
     op.drop_index(op.f("ix_register_entry_commune_code"), table_name="register_entry")
     op.drop_table("register_entry")
     op.drop_index(
@@ -1048,6 +1170,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_seller_history_subject_id"), table_name="seller_history")
     op.drop_table("seller_history")
     op.drop_table("rollup_mark")
+    op.drop_index(op.f("ix_report_history_subject_id"), table_name="report_history")
+    op.drop_table("report_history")
     op.drop_index(op.f("ix_refund_history_subject_id"), table_name="refund_history")
     op.drop_table("refund_history")
     op.drop_table("recency")
