@@ -14,7 +14,6 @@ Functions take `db`, a session or connection inside a transaction, and never com
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -92,17 +91,19 @@ _OPEN = text("""
     SELECT grade, 0, 0 FROM unnest(CAST(:grades AS bigint[])) grade ORDER BY grade ON CONFLICT DO NOTHING
 """)
 
-_ADD = text("""
+# One statement: the balances are changed by exactly the lines that the ledger gets.
+_APPLY = text("""
+    WITH moved AS (
+        INSERT INTO stock_movement (grade_id, on_hand, reserved, reason, order_id, by)
+        SELECT * FROM unnest(CAST(:grades AS bigint[]), CAST(:on_hand AS bigint[]),
+            CAST(:reserved AS bigint[]), CAST(:reasons AS text[]), CAST(:orders AS bigint[]),
+            CAST(:people AS bigint[]))
+        RETURNING grade_id, on_hand, reserved
+    ), change AS (
+        SELECT grade_id, sum(on_hand) AS on_hand, sum(reserved) AS reserved FROM moved GROUP BY grade_id
+    )
     UPDATE stock SET on_hand = stock.on_hand + change.on_hand, reserved = stock.reserved + change.reserved
-    FROM unnest(CAST(:grades AS bigint[]), CAST(:on_hand AS bigint[]), CAST(:reserved AS bigint[]))
-        AS change (grade_id, on_hand, reserved)
-    WHERE stock.grade_id = change.grade_id
-""")
-
-_APPEND = text("""
-    INSERT INTO stock_movement (grade_id, on_hand, reserved, reason, order_id, by)
-    SELECT * FROM unnest(CAST(:grades AS bigint[]), CAST(:on_hand AS bigint[]), CAST(:reserved AS bigint[]),
-        CAST(:reasons AS text[]), CAST(:orders AS bigint[]), CAST(:people AS bigint[]))
+    FROM change WHERE stock.grade_id = change.grade_id
 """)
 
 
@@ -116,21 +117,8 @@ async def apply(db: Db, movements: Sequence[Movement]) -> None:
     """Change balances and ledger together. The rows must be locked and the changes checked by the caller."""
     if not movements:
         return
-    change: dict[int, list[int]] = defaultdict(lambda: [0, 0])
-    for move in movements:
-        change[move.grade_id][0] += move.on_hand
-        change[move.grade_id][1] += move.reserved
-    grades = sorted(change)
     await db.execute(
-        _ADD,
-        {
-            "grades": grades,
-            "on_hand": [change[grade][0] for grade in grades],
-            "reserved": [change[grade][1] for grade in grades],
-        },
-    )
-    await db.execute(
-        _APPEND,
+        _APPLY,
         {
             "grades": [move.grade_id for move in movements],
             "on_hand": [move.on_hand for move in movements],

@@ -31,8 +31,8 @@ def roles(*allowed: Role) -> dict[str, Any]:
     return {KEY: frozenset({*allowed, Role.ADMIN})}
 
 
-def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raises `SignInNeeded` or `Forbidden`."""
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Raises `SignInNeeded` or `Forbidden`. Async because Litestar would run it in a thread otherwise."""
     rule = handler.opt.get(KEY)
     if rule in ("public", "signature") or is_framework(handler):
         return

@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from commerce.core.settings import Settings
-from commerce.core.web import access
+from commerce.core.web import AnyRequest, access, provide_settings, provide_visitor
 from commerce.orders import service
 from commerce.orders.desk import desk
 from commerce.orders.queries import snapshots
@@ -22,10 +22,9 @@ IdempotencyHeader = Annotated[str | None, HeaderParameter(name="Idempotency-Key"
 
 @post("/live-sessions/{code:str}/orders", opt=access.public, status_code=201)
 async def place(
+    request: AnyRequest,
     code: FromPath[str],
     data: JSONBody[OrderRequest],
-    settings: NamedDependency[Settings],
-    visitor: NamedDependency[str],
     idempotency_key: IdempotencyHeader = None,
 ) -> PurchaseAnswer:
     """Order as a guest. Send the same `Idempotency-Key` again when unsure: it is one order.
@@ -33,7 +32,14 @@ async def place(
     409 `sold_out` (every short line with what is left), `total_changed`, `session_ended`,
     `session_not_started`, `idempotency_conflict`; 422 `invalid`; 503 `busy` with Retry-After.
     """
-    return await service.place_order(settings, code, data, idempotency_key=idempotency_key, visitor=visitor)
+    # Settings and visitor are asked for here: as dependencies they cost a task group each order.
+    return await service.place_order(
+        provide_settings(request),
+        code,
+        data,
+        idempotency_key=idempotency_key,
+        visitor=provide_visitor(request),
+    )
 
 
 @get("/orders/{code:str}", opt=access.public)

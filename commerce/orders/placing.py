@@ -8,7 +8,7 @@ end are read after the locks are held, and time is the database's.
 An idempotency key is looked up at the start and inserted at the end. If another process placed the same key
 in between, the insert finds it, `KeyTaken` undoes the batch, and the next try meets the answer at its start.
 
-Rows go in by COPY, which costs about half of multi-row INSERTs here.
+Each step is one statement for the whole batch, because on a busy machine it is the round trips that cost.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ class Facts:
     """What holds while the locks are held; taking a basket changes `free`, `deals` and `bought`."""
 
     now: datetime
+    answered: dict[str, tuple[str, Any]]
+    """key -> (hash of the order it was used for, what was answered)"""
     states: dict[int, str]
     pins: dict[int, tuple[int, int]]
     """session -> (item pinned, pin)"""
@@ -100,6 +102,17 @@ class Facts:
     """by item"""
     bought: Counter[tuple[int, str]] = field(default_factory=Counter)
     """units by (deal, phone), of deals with a limit a buyer"""
+
+    def earlier(self, basket: Basket) -> Outcome | None:
+        """What the basket's key was answered before, if it was used before."""
+        known = self.answered.get(basket.idempotency_key)
+        if known is None:
+            return None
+        return (
+            msgspec.convert(known[1], PurchaseAnswer)
+            if known[0] == basket.body_hash
+            else IdempotencyConflict()
+        )
 
 
 @dataclass(slots=True)
@@ -128,61 +141,39 @@ async def place(db: AsyncConnection, baskets: Sequence[Basket]) -> list[Outcome]
 
     Runs inside the caller's transaction; nothing holds before that has committed. Raises `KeyTaken`.
     """
-    outcomes: list[Outcome | None] = list(await earlier_answers(db, baskets))
-    fresh = [i for i, outcome in enumerate(outcomes) if outcome is None]
-    if fresh:
-        facts = await read_facts(db, [baskets[i] for i in fresh])
-        taken: list[Taken] = []
-        for i in fresh:
-            decision = decide(baskets[i], facts)
-            if isinstance(decision, Taken):
-                taken.append(decision)
-                outcomes[i] = decision.answer
-            else:
-                outcomes[i] = decision
-        if taken:
-            await write(db, taken, facts)
-    return [outcome for outcome in outcomes if outcome is not None]
-
-
-# ---- what was answered before
-
-_ANSWERED = text("SELECT key, body_hash, answer::text AS answer FROM idempotency_key WHERE key = ANY(:keys)")
-_decode_answer = msgspec.json.Decoder(PurchaseAnswer).decode
-
-
-async def earlier_answers(db: AsyncConnection, baskets: Sequence[Basket]) -> list[Outcome | None]:
-    rows = await db.execute(_ANSWERED, {"keys": [basket.idempotency_key for basket in baskets]})
-    known = {row.key: row for row in rows}
-    found: list[Outcome | None] = []
+    facts = await read_facts(db, baskets)
+    outcomes: list[Outcome] = []
+    taken: list[Taken] = []
     for basket in baskets:
-        row = known.get(basket.idempotency_key)
-        if row is None:
-            found.append(None)
-        elif row.body_hash != basket.body_hash:
-            found.append(IdempotencyConflict())
+        outcome = facts.earlier(basket) or decide(basket, facts)
+        if isinstance(outcome, Taken):
+            taken.append(outcome)
+            outcomes.append(outcome.answer)
         else:
-            found.append(_decode_answer(row.answer))
-    return found
+            outcomes.append(outcome)
+    if taken:
+        await write(db, taken, facts)
+    return outcomes
 
 
 # ---- what holds now
 
-_SESSIONS = text("""
-    SELECT s.id, s.state, s.pinned_id, p.id AS pin_id, clock_timestamp() AS now
-    FROM live_session s LEFT JOIN pin p
-        ON p.live_session_id = s.id AND p.item_id = s.pinned_id AND p.until IS NULL
-    WHERE s.id = ANY(:sessions)
-""")
-
-_PRICES = text("SELECT id, price FROM grade WHERE id = ANY(:grades) AND active")
-
 # A deal runs by the database's clock, read after the stock is locked: waiting for a lock cannot prolong it.
-_DEALS = text("""
-    SELECT id, item_id, price, quantity - taken AS left, per_buyer FROM deal
-    WHERE live_session_id = ANY(:sessions) AND item_id = ANY(:items) AND stopped_at IS NULL
-        AND taken < quantity AND starts_at <= clock_timestamp() AND ends_at > clock_timestamp()
-    ORDER BY id FOR NO KEY UPDATE
+_FACTS = text("""
+    SELECT clock_timestamp() AS now,
+    (SELECT json_agg(json_build_array(key, body_hash, answer)) FROM idempotency_key
+        WHERE key = ANY(:keys)) AS answered,
+    (SELECT json_agg(json_build_array(s.id, s.state, s.pinned_id, p.id))
+        FROM live_session s LEFT JOIN pin p
+        ON p.live_session_id = s.id AND p.item_id = s.pinned_id AND p.until IS NULL
+        WHERE s.id = ANY(:sessions)) AS sessions,
+    (SELECT json_agg(json_build_array(id, price)) FROM grade
+        WHERE id = ANY(:grades) AND active) AS prices,
+    (SELECT json_agg(json_build_array(item_id, id, price, free, per_buyer)) FROM (
+        SELECT item_id, id, price, quantity - taken AS free, per_buyer FROM deal
+        WHERE live_session_id = ANY(:sessions) AND item_id = ANY(:items) AND stopped_at IS NULL
+            AND taken < quantity AND starts_at <= clock_timestamp() AND ends_at > clock_timestamp()
+        ORDER BY id FOR NO KEY UPDATE) running) AS deals
 """)
 
 _BOUGHT = text("""
@@ -195,20 +186,24 @@ _BOUGHT = text("""
 
 async def read_facts(db: AsyncConnection, baskets: Sequence[Basket]) -> Facts:
     """Lock the stock and the running deals of these baskets, and read what decides."""
-    session_ids = sorted({basket.lineup.session_id for basket in baskets})
     items = {item.id: item for basket in baskets for item, _ in basket.lines}
     grades = sorted({item.grade_id for item in items.values()})
     levels = await stock.lock(db, grades)
-    found = (await db.execute(_SESSIONS, {"sessions": session_ids})).all()
-    prices = (await db.execute(_PRICES, {"grades": grades})).all()
-    deals = (await db.execute(_DEALS, {"sessions": session_ids, "items": sorted(items)})).all()
+    asked = {
+        "keys": [basket.idempotency_key for basket in baskets],
+        "sessions": sorted({basket.lineup.session_id for basket in baskets}),
+        "grades": grades,
+        "items": sorted(items),
+    }
+    found = (await db.execute(_FACTS, asked)).one()
     facts = Facts(
-        now=found[0].now,
-        states={row.id: row.state for row in found},
-        pins={row.id: (row.pinned_id, row.pin_id) for row in found if row.pin_id is not None},
-        prices={row.id: row.price for row in prices},
+        now=found.now,
+        answered={key: (hashed, answer) for key, hashed, answer in found.answered or ()},
+        states={session: state for session, state, _, _ in found.sessions or ()},
+        pins={session: (item, pin) for session, _, item, pin in found.sessions or () if pin is not None},
+        prices=dict(found.prices or ()),
         free={grade: level.free for grade, level in levels.items()},
-        deals={row.item_id: Deal(row.id, row.price, row.left, row.per_buyer) for row in deals},
+        deals={item: Deal(*deal) for item, *deal in found.deals or ()},
     )
     limited = [deal.id for deal in facts.deals.values() if deal.per_buyer is not None]
     if limited:
@@ -264,39 +259,75 @@ _IDS = text("""
     UNION ALL SELECT nextval(pg_get_serial_sequence('"order"', 'id')) FROM generate_series(1, :orders)
 """)
 
-_TAKE_DEALS = text("""
-    UPDATE deal SET taken = taken + more.units
-    FROM unnest(CAST(:deals AS bigint[]), CAST(:units AS bigint[])) AS more (id, units)
-    WHERE deal.id = more.id
+# Foreign keys are checked at the end of the statement, when all its rows are there. Keys go in by key order:
+# two processes that insert the same keys wait for each other one way round only.
+_WRITE = text("""
+    WITH purchases AS (
+        INSERT INTO purchase (id, code, placed_at)
+        SELECT id, code, :now FROM unnest(CAST(:p_id AS bigint[]), CAST(:p_code AS text[])) AS p (id, code)
+    ), orders AS (
+        INSERT INTO "order" (id, code, key, purchase_id, seller_id, live_session_id, pin_id, total,
+            payment_method, buyer_name, buyer_phone, province_code, commune_code, street, note, visitor,
+            source, entered_by, demo, expires_at, state, consent_at, placed_at)
+        SELECT o.*, 'placed', :now, :now FROM unnest(CAST(:o_id AS bigint[]), CAST(:o_code AS text[]),
+            CAST(:o_key AS text[]), CAST(:o_purchase AS bigint[]), CAST(:o_seller AS bigint[]),
+            CAST(:o_session AS bigint[]), CAST(:o_pin AS bigint[]), CAST(:o_total AS bigint[]),
+            CAST(:o_method AS text[]), CAST(:o_name AS text[]), CAST(:o_phone AS text[]),
+            CAST(:o_province AS text[]), CAST(:o_commune AS text[]), CAST(:o_street AS text[]),
+            CAST(:o_note AS text[]), CAST(:o_visitor AS text[]), CAST(:o_source AS text[]),
+            CAST(:o_by AS bigint[]), CAST(:o_demo AS boolean[]), CAST(:o_expires AS timestamptz[])) AS o
+        RETURNING id, payment_method, total, entered_by
+    ), histories AS (
+        INSERT INTO order_history (subject_id, before, after, by, at)
+        SELECT id, '', 'placed', entered_by, :now FROM orders
+    ), payments AS (
+        INSERT INTO payment (order_id, method, state, amount, created_at)
+        SELECT id, payment_method, 'due', total, :now FROM orders
+    ), lines AS (
+        INSERT INTO order_line (order_id, grade_id, deal_id, item_code, product_name, grade_name, unit,
+            unit_price, quantity, amount)
+        SELECT * FROM unnest(CAST(:l_order AS bigint[]), CAST(:l_grade AS bigint[]),
+            CAST(:l_deal AS bigint[]), CAST(:l_code AS text[]), CAST(:l_name AS text[]),
+            CAST(:l_grade_name AS text[]), CAST(:l_unit AS text[]), CAST(:l_price AS bigint[]),
+            CAST(:l_quantity AS bigint[]), CAST(:l_amount AS bigint[]))
+    ), deals AS (
+        UPDATE deal SET taken = taken + more.units
+        FROM unnest(CAST(:d_id AS bigint[]), CAST(:d_units AS bigint[])) AS more (id, units)
+        WHERE deal.id = more.id
+    ), counters AS (
+        INSERT INTO live_counter AS c (live_session_id, orders, units, gmv)
+        SELECT * FROM unnest(CAST(:c_session AS bigint[]), CAST(:c_orders AS bigint[]),
+            CAST(:c_units AS bigint[]), CAST(:c_gmv AS bigint[])) AS more (session, orders, units, gmv)
+        ORDER BY more.session
+        ON CONFLICT (live_session_id) DO UPDATE
+        SET orders = c.orders + excluded.orders, units = c.units + excluded.units, gmv = c.gmv + excluded.gmv
+    ), kept AS (
+        INSERT INTO idempotency_key (key, body_hash, purchase_id, answer)
+        SELECT key, hash, purchase, answer::jsonb
+        FROM unnest(CAST(:k_key AS text[]), CAST(:k_hash AS text[]), CAST(:p_id AS bigint[]),
+            CAST(:k_answer AS text[])) AS k (key, hash, purchase, answer) ORDER BY key
+        ON CONFLICT DO NOTHING RETURNING 1
+    )
+    SELECT count(*) FROM kept
 """)
 
-_COUNT = text("""
-    INSERT INTO live_counter AS c (live_session_id, orders, units, gmv)
-    SELECT * FROM unnest(CAST(:sessions AS bigint[]), CAST(:orders AS bigint[]), CAST(:units AS bigint[]),
-        CAST(:gmv AS bigint[])) AS more (session, orders, units, gmv) ORDER BY more.session
-    ON CONFLICT (live_session_id) DO UPDATE
-    SET orders = c.orders + excluded.orders, units = c.units + excluded.units, gmv = c.gmv + excluded.gmv
-""")
-
-# In key order: two processes that insert the same keys wait for each other one way round only.
-_KEEP_KEYS = text("""
-    INSERT INTO idempotency_key (key, body_hash, purchase_id, answer)
-    SELECT key, hash, purchase, answer::jsonb
-    FROM unnest(CAST(:keys AS text[]), CAST(:hashes AS text[]), CAST(:purchases AS bigint[]),
-        CAST(:answers AS text[])) AS kept (key, hash, purchase, answer) ORDER BY key
-    ON CONFLICT DO NOTHING RETURNING 1
-""")
+ORDER_COLUMNS = (
+    *("o_id", "o_code", "o_key", "o_purchase", "o_seller", "o_session", "o_pin", "o_total", "o_method"),
+    *("o_name", "o_phone", "o_province", "o_commune", "o_street", "o_note", "o_visitor", "o_source"),
+    *("o_by", "o_demo", "o_expires"),
+)
+LINE_COLUMNS = (
+    *("l_order", "l_grade", "l_deal", "l_code", "l_name", "l_grade_name", "l_unit", "l_price"),
+    *("l_quantity", "l_amount"),
+)
 
 
 @dataclass(slots=True)
 class Rows:
-    """What the batch inserts, a list of tuples a table."""
+    """What the batch inserts, as tuples in the order of the columns above."""
 
-    purchases: list[tuple[Any, ...]] = field(default_factory=list)
     orders: list[tuple[Any, ...]] = field(default_factory=list)
     lines: list[tuple[Any, ...]] = field(default_factory=list)
-    payments: list[tuple[Any, ...]] = field(default_factory=list)
-    history: list[tuple[Any, ...]] = field(default_factory=list)
     movements: list[stock.Movement] = field(default_factory=list)
 
 
@@ -311,29 +342,72 @@ class Sold:
 
 
 async def write(db: AsyncConnection, taken: Sequence[Taken], facts: Facts) -> None:
+    """Everything the taken baskets become. Raises `KeyTaken`."""
+    by_seller = [split_by_seller(one.lines) for one in taken]
+    count = {"purchases": len(taken), "orders": sum(map(len, by_seller))}
+    ids = list((await db.execute(_IDS, count)).scalars())
+    purchase_ids, order_ids = ids[: len(taken)], iter(ids[len(taken) :])
     rows = Rows()
     sold: defaultdict[int, Sold] = defaultdict(Sold)
-    by_seller = [split_by_seller(one.lines) for one in taken]
-    orders = sum(map(len, by_seller))
-    ids = list((await db.execute(_IDS, {"purchases": len(taken), "orders": orders})).scalars())
-    purchase_ids, order_ids = ids[: len(taken)], iter(ids[len(taken) :])
     for one, purchase_id, parts in zip(taken, purchase_ids, by_seller, strict=True):
-        one.answer.purchase = code = "PH" + random_letters(8)
-        rows.purchases.append((purchase_id, code, facts.now))
+        one.answer.purchase = "PH" + random_letters(8)
         for seller, lines in parts:
             order_id = next(order_ids)
             one.answer.orders.append(add_order(rows, one.basket, seller, lines, order_id, purchase_id, facts))
-            count = sold[one.basket.lineup.session_id]
-            count.order_ids.append(order_id)
-            for line in lines:
-                count.grade_ids.add(line.item.grade_id)
-                count.units += line.quantity
-                count.gmv += line.amount
-    await insert(db, rows)
+            add_sold(sold[one.basket.lineup.session_id], order_id, lines)
+    values = {
+        "now": facts.now,
+        "p_id": purchase_ids,
+        "p_code": [one.answer.purchase for one in taken],
+        **columns(ORDER_COLUMNS, rows.orders),
+        **columns(LINE_COLUMNS, rows.lines),
+        **deal_columns(taken),
+        **counter_columns(sold),
+        "k_key": [one.basket.idempotency_key for one in taken],
+        "k_hash": [one.basket.body_hash for one in taken],
+        "k_answer": [msgspec.json.encode(one.answer).decode() for one in taken],
+    }
+    if await db.scalar(_WRITE, values) != len(taken):
+        raise KeyTaken
     await stock.apply(db, rows.movements)
-    await take_deals(db, taken)
-    await count_and_tell(db, sold)
-    await keep_keys(db, taken, purchase_ids)
+    for session_id, one_sold in sorted(sold.items()):
+        payload = {
+            "live_session_id": session_id,
+            "grade_ids": sorted(one_sold.grade_ids),
+            "order_ids": one_sold.order_ids,
+        }
+        await outbox.emit(db, TOPIC, payload)
+
+
+def columns(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """Rows as one array a column, which is how PostgreSQL takes many rows in one statement."""
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def deal_columns(taken: Sequence[Taken]) -> dict[str, list[int]]:
+    units: Counter[int] = Counter()
+    for one in taken:
+        for line in one.lines:
+            if line.deal is not None:
+                units[line.deal.id] += line.quantity
+    return {"d_id": list(units), "d_units": list(units.values())}
+
+
+def counter_columns(sold: Mapping[int, Sold]) -> dict[str, list[int]]:
+    return {
+        "c_session": list(sold),
+        "c_orders": [len(one.order_ids) for one in sold.values()],
+        "c_units": [one.units for one in sold.values()],
+        "c_gmv": [one.gmv for one in sold.values()],
+    }
+
+
+def add_sold(sold: Sold, order_id: int, lines: Iterable[Line]) -> None:
+    sold.order_ids.append(order_id)
+    for line in lines:
+        sold.grade_ids.add(line.item.grade_id)
+        sold.units += line.quantity
+        sold.gmv += line.amount
 
 
 def split_by_seller(lines: Iterable[Line]) -> list[tuple[SellerCard, list[Line]]]:
@@ -368,7 +442,6 @@ def add_order(
             seller.id,
             session_id,
             pin if any(line.item.id == pinned for line in lines) else None,
-            OrderState.PLACED.value,
             total,
             basket.method.value,
             basket.buyer_name,
@@ -377,17 +450,13 @@ def add_order(
             basket.commune_code,
             basket.street,
             basket.note,
-            facts.now,  # consent
             basket.visitor,
             basket.source,
             basket.entered_by,
             basket.demo,
-            facts.now,
             None if basket.method is Method.COD else facts.now + HOLD,
         )
     )
-    rows.payments.append((order_id, basket.method.value, PaymentState.DUE.value, total, facts.now))
-    rows.history.append((order_id, "", OrderState.PLACED.value, basket.entered_by, facts.now))
     for line in lines:
         item = line.item
         rows.lines.append(
@@ -447,78 +516,3 @@ def random_letters(count: int) -> str:
         number, index = divmod(number, len(ALPHABET))
         letters += ALPHABET[index]
     return letters
-
-
-COLUMNS: Mapping[str, Sequence[str]] = {
-    "purchase": ("id", "code", "placed_at"),
-    "order": (
-        *("id", "code", "key", "purchase_id", "seller_id", "live_session_id", "pin_id", "state", "total"),
-        *("payment_method", "buyer_name", "buyer_phone", "province_code", "commune_code", "street", "note"),
-        *("consent_at", "visitor", "source", "entered_by", "demo", "placed_at", "expires_at"),
-    ),
-    "order_line": (
-        *("order_id", "grade_id", "deal_id", "item_code", "product_name", "grade_name", "unit"),
-        *("unit_price", "quantity", "amount"),
-    ),
-    "payment": ("order_id", "method", "state", "amount", "created_at"),
-    "order_history": ("subject_id", "before", "after", "by", "at"),
-}
-
-
-async def insert(db: AsyncConnection, rows: Rows) -> None:
-    connection = (await db.get_raw_connection()).driver_connection
-    assert connection is not None
-    tables = {
-        "purchase": rows.purchases,
-        "order": rows.orders,
-        "order_line": rows.lines,
-        "payment": rows.payments,
-        "order_history": rows.history,
-    }
-    for table, records in tables.items():
-        await connection.copy_records_to_table(table, records=records, columns=COLUMNS[table])
-
-
-async def take_deals(db: AsyncConnection, taken: Sequence[Taken]) -> None:
-    units: Counter[int] = Counter()
-    for one in taken:
-        for line in one.lines:
-            if line.deal is not None:
-                units[line.deal.id] += line.quantity
-    if units:
-        await db.execute(_TAKE_DEALS, {"deals": list(units), "units": list(units.values())})
-
-
-async def count_and_tell(db: AsyncConnection, sold: Mapping[int, Sold]) -> None:
-    """The sessions' counters, and one message a session for everybody who watches."""
-    sessions = sorted(sold)
-    await db.execute(
-        _COUNT,
-        {
-            "sessions": sessions,
-            "orders": [len(sold[one].order_ids) for one in sessions],
-            "units": [sold[one].units for one in sessions],
-            "gmv": [sold[one].gmv for one in sessions],
-        },
-    )
-    for one in sessions:
-        payload = {
-            "live_session_id": one,
-            "grade_ids": sorted(sold[one].grade_ids),
-            "order_ids": sold[one].order_ids,
-        }
-        await outbox.emit(db, TOPIC, payload)
-
-
-async def keep_keys(db: AsyncConnection, taken: Sequence[Taken], purchase_ids: Sequence[int]) -> None:
-    kept = await db.execute(
-        _KEEP_KEYS,
-        {
-            "keys": [one.basket.idempotency_key for one in taken],
-            "hashes": [one.basket.body_hash for one in taken],
-            "purchases": list(purchase_ids),
-            "answers": [msgspec.json.encode(one.answer).decode() for one in taken],
-        },
-    )
-    if len(kept.all()) != len(taken):
-        raise KeyTaken
