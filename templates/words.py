@@ -1,7 +1,7 @@
 """The catalogues of sentences: what is written in code and templates, and what is translated.
 
-`python -m templates.words` brings every catalogue up to date: new sentences are added empty, those that are no
-longer used are dropped, translations are kept. The tests fail while one is missing, unused or empty.
+`python -m templates.words` brings every catalogue up to date: new sentences are added empty, those that
+are no longer used are dropped, translations are kept. The tests fail while one is missing, unused or empty.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KEYWORDS: dict[str, tuple[int, ...] | None] = {
 def extract() -> Catalog:
     """Every sentence marked in code and templates, with the files it stands in."""
     with (LOCALE / "babel.cfg").open(encoding="utf-8") as config:
-        methods, options = parse_mapping_cfg(config)
+        methods, options = parse_mapping_cfg(config)  # type: ignore[no-untyped-call]
     found = Catalog(fuzzy=False)
     rows = extract_from_dir(
         ROOT, method_map=methods, options_map=options, keywords=KEYWORDS, directory_filter=_ours
