@@ -268,6 +268,19 @@ def seed(data_dir: Path, demo: bool) -> None:
         loader.load(settings, demo=demo, progress=report)
 
 
+@main.command()
+@folder_option
+@click.option("--demo", is_flag=True)
+def prepare(data_dir: Path, demo: bool) -> None:
+    """Both of the above in one process, as `up` does it."""
+    from catalog_seed import loader
+    from commerce.core import migrate
+
+    with _market(data_dir) as settings:
+        migrate.upgrade(settings.database_url)
+        loader.load(settings, demo=demo, progress=report)
+
+
 @main.group()
 def user() -> None:
     """Accounts."""

@@ -106,13 +106,13 @@ class Market:
                 stack.enter_context(self.engines)
             self._keeper = Keeper(self._report)
             stack.callback(self._keeper.close)
-            with self._step("schema"):
-                self._run_once("migrate")
-            with self._step("seed"):
-                self._run_once("seed", *(["--demo"] if self.plan.demo else []))
+            for program in self._carriers():  # need no database, so they start beside the next step
+                self._keeper.start(program)
+            with self._step("schema and seed"):
+                self._run_once("prepare", *(["--demo"] if self.plan.demo else []))
             with self._step("processes"):
                 self._leave_runtime(stack)
-                for program in self._processes():
+                for program in self._deciders():
                     self._keeper.start(program)
                 self._wait_until_served()
             if self.plan.crowd is not None:
@@ -168,13 +168,16 @@ class Market:
         write_private(path, self.environment())
         stack.callback(path.unlink, missing_ok=True)
 
-    def _processes(self) -> Iterator[Program]:
-        plan = self.plan
-        for kind, count in (("web", plan.web), ("gateway", plan.gateways), ("worker", plan.workers)):
+    def _carriers(self) -> Iterator[Program]:
+        for number in range(1, self.plan.gateways + 1):
+            yield self._program(f"gateway-{number}", "gateway")
+        for number in range(self.plan.video):
+            yield self._program(f"video-{number + 1}", "video", "--index", str(number))
+
+    def _deciders(self) -> Iterator[Program]:
+        for kind, count in (("web", self.plan.web), ("worker", self.plan.workers)):
             for number in range(1, count + 1):
                 yield self._program(f"{kind}-{number}", kind)
-        for number in range(plan.video):
-            yield self._program(f"video-{number + 1}", "video", "--index", str(number))
 
     def _program(self, name: str, *command: str, log: bool = True, restart: bool = True) -> Program:
         return self._python(name, "commerce.cli", *command, log=log, restart=restart)
@@ -220,7 +223,7 @@ class Market:
 
     def _give_up_on_broken(self) -> None:
         assert self._keeper is not None
-        for program in self._processes():
+        for program in (*self._carriers(), *self._deciders()):
             if program.log is not None and self._keeper.deaths(program.name) >= TRIES:
                 raise EngineFailed(program.name, program.log, last_lines(program.log, 20))
 
