@@ -152,9 +152,11 @@ class Snapshot(Frame, frozen=True, kw_only=True):
         changes: dict[str, Any]
         match frame:
             case Comments(comments=new, hidden=hidden):
-                gone = set(hidden)
-                kept = [c for c in (*self.comments, *new) if c.id not in gone]
-                changes = {"comments": kept[-RECENT_COMMENTS:]}
+                # By id: news may be delivered twice, and a snapshot may already hold what a frame brings.
+                known = {c.id: c for c in (*self.comments, *new)}
+                for one in hidden:
+                    known.pop(one, None)
+                changes = {"comments": list(known.values())[-RECENT_COMMENTS:]}
             case Notice(text=text):
                 changes = {"notice": text}
             case Order() | Resync():
