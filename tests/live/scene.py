@@ -54,7 +54,7 @@ async def people_and_goods(
         stranger = await factories.person(db, Role.HOST, commune_code="24121")
         seller = await factories.seller(db, commune_code=commune)
         durian, grades = await factories.product(
-            db, seller, grades={"A": (PRICE, 100), "B": (70_000, 100)}, commune_code=commune
+            db, seller, name="Sầu riêng", grades={"A": (PRICE, 100), "B": (70_000, 100)}, commune_code=commune
         )
         coffee, plain = await factories.product(
             db, seller, name="Cà phê", grades={"": (150_000, 50)}, commune_code=commune
