@@ -21,7 +21,7 @@ import structlog
 import uvloop
 from sqlalchemy import text
 
-from commerce.analytics import ingest
+from commerce.analytics import ingest, rollup
 from commerce.analytics.ingest import Ingest
 from commerce.core import heartbeat, logging
 from commerce.core.db import sessions
@@ -30,6 +30,7 @@ from commerce.core.outbox import Handler, Relay
 from commerce.core.settings import Settings
 from commerce.live.news import Newsroom
 from commerce.live.ticker import Ticker
+from commerce.orders.expiry import expire_orders
 from streaming.bus import Bus
 
 LEADER = 6_600_200  # advisory lock; see core.migrate for another
@@ -71,6 +72,9 @@ def forget(what: str, statement: str) -> Job:
 
 JOBS: Sequence[Job] = (
     Job("make partitions ahead", 6 * 3600, ingest.make_partitions_ahead),
+    Job("expire orders", 10, expire_orders),
+    Job("roll up sessions", 10, rollup.refresh_due),
+    Job("count the province's people", 24 * 3600, rollup.count_province),
     # The contract: a key answers the same for a day.
     forget("idempotency keys", "DELETE FROM idempotency_key WHERE at < now() - interval '24 hours'"),
     forget("sign-ins", "DELETE FROM sign_in WHERE expires_at < now() - interval '7 days'"),

@@ -33,8 +33,8 @@ from commerce.orders.wire import (
     TrackedOrder,
     TrackedStep,
 )
+from commerce.payments.books import close_payment
 from commerce.payments.models import Method, PaymentState
-from commerce.payments.service import close_payment
 
 PROVINCE = "66"
 MAX_LINES = 50

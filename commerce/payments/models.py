@@ -113,6 +113,8 @@ class Receipt(Base):
     account: Mapped[str] = mapped_column(server_default="")
     memo: Mapped[str] = mapped_column(server_default="")
     outcome: Mapped[str]
+    confirms: Mapped[int | None] = mapped_column(ForeignKey("receipt.id"), unique=True)
+    """The receipt by hand that this notice proved: the same money told twice is counted once."""
     by: Mapped[int | None]
     note: Mapped[str] = mapped_column(server_default="")
     at: Mapped[CreatedAt]

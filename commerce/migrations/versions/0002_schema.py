@@ -929,13 +929,16 @@ def upgrade() -> None:
         sa.Column("account", sa.Text(), server_default="", nullable=False),
         sa.Column("memo", sa.Text(), server_default="", nullable=False),
         sa.Column("outcome", sa.Text(), nullable=False),
+        sa.Column("confirms", sa.BigInteger(), nullable=True),
         sa.Column("by", sa.BigInteger(), nullable=True),
         sa.Column("note", sa.Text(), server_default="", nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.CheckConstraint("amount > 0", name=op.f("ck_receipt_amount_positive")),
+        sa.ForeignKeyConstraint(["confirms"], ["receipt.id"], name=op.f("fk_receipt_confirms")),
         sa.ForeignKeyConstraint(["payment_id"], ["payment.id"], name=op.f("fk_receipt_payment_id")),
         sa.ForeignKeyConstraint(["seller_id"], ["seller.id"], name=op.f("fk_receipt_seller_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_receipt")),
+        sa.UniqueConstraint("confirms", name=op.f("uq_receipt_confirms")),
         sa.UniqueConstraint("source", "external_id", name=op.f("uq_receipt_source_external_id")),
     )
     op.create_index(op.f("ix_receipt_payment_id"), "receipt", ["payment_id"], unique=False)
