@@ -98,9 +98,9 @@ _DUE = text("""
     WHERE s.started_at > :oldest AND NOT s.rehearsal AND (
         r.computed_at IS NULL
         OR r.ended_at IS DISTINCT FROM s.ended_at
-        OR (s.ended_at IS NULL AND r.computed_at < CAST(:now AS timestamptz) - make_interval(secs => 30))
+        OR (s.ended_at IS NULL AND r.computed_at <= CAST(:now AS timestamptz) - make_interval(secs => 30))
         OR (r.computed_at < s.ended_at + make_interval(hours => 25) AND r.computed_at
-            < CAST(:now AS timestamptz) - CASE WHEN :now - s.ended_at < make_interval(mins => 10)
+            <= CAST(:now AS timestamptz) - CASE WHEN :now - s.ended_at < make_interval(mins => 10)
                 THEN make_interval(secs => 60) ELSE make_interval(mins => 30) END))
     ORDER BY s.started_at
 """)
@@ -122,6 +122,12 @@ _SET_MARK = text("""
     INSERT INTO rollup_mark (name, value) VALUES (:name, :value)
     ON CONFLICT (name) DO UPDATE SET value = excluded.value
 """)
+
+
+async def count_province() -> None:
+    """People of the whole province; a night's work."""
+    async with sessions.begin() as db:
+        await recency.refresh(db, recency.PROVINCE)
 
 
 async def refresh(*, now: datetime | None = None) -> int:
@@ -152,6 +158,11 @@ async def _with_raw_rows(db: AsyncSession, ids: set[int], now: datetime) -> Sequ
     return (await db.scalars(query, {"ids": list(ids), "oldest": now - RAW_KEPT})).all()
 
 
+async def refresh_due() -> None:
+    """`refresh`, as a job."""
+    await refresh()
+
+
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
     sessions: int
@@ -163,11 +174,13 @@ def silent(_step: str) -> None:
     pass
 
 
-async def rebuild(*, compare: bool = False, progress: Progress = silent) -> Rebuilt:
+async def rebuild(
+    *, compare: bool = False, progress: Progress = silent, now: datetime | None = None
+) -> Rebuilt:
     """Roll up every session that still has raw rows, anew. With `compare` nothing is changed: the result is
     only set beside what is stored.
     """
-    now = clock.now()
+    now = now or clock.now()
     async with sessions.read() as db:
         query = text("""
             SELECT id FROM live_session WHERE started_at > :oldest AND NOT rehearsal

@@ -138,10 +138,10 @@ def test_every_measure_is_named_defined_and_unique() -> None:
     assert all(m.name and m.english and m.definition.endswith(".") and m.rows for m in measures.ALL)
 
 
-@pytest.mark.parametrize(("gap_ms", "views"), [(29_999, 1), (30_000, 1), (30_001, 2)])
-async def test_a_return_within_thirty_seconds_continues_the_view(
-    sessions: Sessions, gap_ms: int, views: int
-) -> None:
+async def one_session(
+    sessions: Sessions, visits: list[tuple[int, int]], order_at: int | None = None
+) -> tuple[dict[str, Any], Rows]:
+    """Rollup and attribution of a session in which one visitor came and went at these milliseconds."""
     stage = await worlds.set_stage()
     first, second = stage.session_ids
     start = worlds.START
@@ -151,14 +151,42 @@ async def test_a_return_within_thirty_seconds_continues_the_view(
             second: ref.Session(second, start, start, ["A1"]),
         }
     )
-    world.visits = [
-        ref.Visit(first, "v1", "zalo", start, start + 5_000, "a"),
-        ref.Visit(first, "v1", "qr", start + 5_000 + gap_ms, start + 11_000 + gap_ms, "b"),
-    ]
+    for n, (came, left) in enumerate(visits):
+        world.visits.append(ref.Visit(first, "v1", "zalo", start + came, start + left, str(n)))
+    if order_at is not None:
+        world.orders.append(ref.Order(0, first, "v1", "0901", start + order_at, [("A1", 1, 95_000)]))
     async with sessions.read() as db:
         await worlds.store(db, stage, world)
         await roll_up(db, [first], now=worlds.moment(worlds.NOW))
+        await check(db, ref.World({first: world.sessions[first]}, world.visits, [], world.orders))
         (row,) = await stored(db, "session_rollup", first)
+        return row, await stored(db, "attribution", first)
+
+
+@pytest.mark.parametrize(("gap_ms", "views"), [(29_999, 1), (30_000, 1), (30_001, 2)])
+async def test_a_return_within_thirty_seconds_continues_the_view(
+    sessions: Sessions, gap_ms: int, views: int
+) -> None:
+    row, _ = await one_session(sessions, [(0, 5_000), (5_000 + gap_ms, 11_000 + gap_ms)])
     assert (row["views"], row["watched_ms"], row["viewers"], row["pcu"]) == (views, 11_000, 1, 1)
     assert row["effective_views"] == (1 if views == 1 else 0)
     assert row["day"] == date(2025, 8, 24)
+
+
+@pytest.mark.parametrize(("watched_ms", "effective"), [(9_999, 0), (10_000, 1)])
+async def test_ten_seconds_make_a_view_effective(sessions: Sessions, watched_ms: int, effective: int) -> None:
+    row, _ = await one_session(sessions, [(1_000, 1_000 + watched_ms)])
+    assert row["effective_views"] == effective
+
+
+@pytest.mark.parametrize(("late_ms", "orders"), [(0, 1), (1, 0)])
+async def test_an_order_belongs_to_the_session_for_24_hours_after_the_visit(
+    sessions: Sessions, late_ms: int, orders: int
+) -> None:
+    row, attributed = await one_session(sessions, [(0, 60_000)], 60_000 + worlds.DAY + late_ms)
+    assert (row["orders"], len(attributed)) == (orders, orders)
+
+
+async def test_two_tabs_are_one_viewer(sessions: Sessions) -> None:
+    row, _ = await one_session(sessions, [(0, 60_000), (20_000, 40_000), (50_000, 70_000)])
+    assert (row["views"], row["pcu"], row["watched_ms"]) == (1, 1, 70_000)
