@@ -281,6 +281,30 @@ def prepare(data_dir: Path, demo: bool) -> None:
         loader.load(settings, demo=demo, progress=report)
 
 
+@main.command()
+@folder_option
+@click.option("--compare", is_flag=True, help="Change nothing; say where stored counts and raw rows differ.")
+def rollup(data_dir: Path, compare: bool) -> None:
+    """Count every session anew from its raw rows."""
+    from commerce.analytics.rollup import Rebuilt, rebuild
+    from commerce.core.db import sessions
+
+    async def run(settings: Settings) -> Rebuilt:
+        sessions.configure(settings.database_url, pool_size=1)
+        try:
+            return await rebuild(compare=compare, progress=report)
+        finally:
+            await sessions.close()
+
+    with _market(data_dir) as settings:
+        rebuilt = asyncio.run(run(settings))
+    for difference in rebuilt.differences:
+        click.echo(difference)
+    report(f"{rebuilt.sessions} sessions, {len(rebuilt.differences)} differences")
+    if rebuilt.differences:
+        raise SystemExit(1)
+
+
 @main.group()
 def user() -> None:
     """Accounts."""
