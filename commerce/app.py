@@ -16,17 +16,15 @@ from typing import Any
 
 import uvicorn
 from litestar import Litestar, MediaType, Response, Router, get
-from litestar.datastructures import CacheControlHeader, State
+from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.file_system import BaseLocalFileSystem
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.static_files import create_static_files_router
 
 from commerce.accounts import sms
 from commerce.accounts.service import find_identity
-from commerce.core import access, health, logging, web
+from commerce.core import access, health, logging, static, web
 from commerce.core.db import sessions
 from commerce.core.html import STATIC, AnyRequest, page
 from commerce.core.settings import Settings
@@ -35,7 +33,6 @@ from commerce.models import MODULES
 from streaming.bus import Bus
 
 MAX_BODY = 64 * 1024  # bytes; a photo upload says more at its own route
-STATIC_CACHE_S = 31_536_000  # a file's address changes with its content
 
 
 @get("/offline", opt=access.public)
@@ -101,7 +98,7 @@ def create_app(settings: Settings) -> Litestar:
             *collect("home", "ROUTES"),
             *collect("api", "WEBHOOKS"),
             Router("/api/v1", route_handlers=[*collect("api", "ROUTES")]),
-            _static_files(),
+            *static.ROUTES,
         ],
         dependencies={
             "viewer": Provide(web.provide_viewer, sync_to_thread=False),
@@ -124,17 +121,6 @@ def create_app(settings: Settings) -> Litestar:
     access.require_declarations(app)
     app.asgi_handler = web.RequestFrame(app.asgi_handler, settings, find_identity)
     return app
-
-
-def _static_files() -> Router:
-    return create_static_files_router(
-        path="/static",
-        directories=[STATIC],
-        file_system=BaseLocalFileSystem(),
-        include_in_schema=False,
-        cache_control=CacheControlHeader(public=True, max_age=STATIC_CACHE_S, immutable=True),
-        opt=access.public,
-    )
 
 
 def _openapi() -> OpenAPIConfig:

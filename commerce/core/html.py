@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,7 @@ from litestar import Request, Response
 from litestar.enums import MediaType
 
 from commerce.core import clock
+from commerce.core import static as static_files
 from commerce.core.i18n import current_language, ntranslate, translate
 from commerce.core.money import Money, format_money
 
@@ -23,15 +23,9 @@ STATIC = TEMPLATES / "static"
 AnyRequest = Request[Any, Any, Any]
 
 
-@cache
-def _fingerprint(path: str) -> str:
-    file = STATIC / path
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:10] if file.is_file() else "missing"
-
-
 def static(path: str) -> str:
-    """The address of a file under templates/static that changes whenever its content does."""
-    return f"/static/{path}?v={_fingerprint(path)}"
+    """The address of a file under templates/static that changes whenever any of them does."""
+    return static_files.address(path)
 
 
 def money(amount: int | Money) -> str:

@@ -3,7 +3,8 @@
 
 const SHELF = "static-1";
 const OFFLINE = "/offline";
-const MOST = 80; // files kept; fingerprints change with every deploy, so old ones must go
+const MOST = 120; // files kept; the fingerprint in an address changes with every release, so old ones must go
+const KEPT = /^\/static\/[0-9a-f]{12}\//;
 
 self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(SHELF).then((shelf) => shelf.add(new Request(OFFLINE, { cache: "reload" }))));
@@ -18,7 +19,7 @@ self.addEventListener("activate", (event) => {
   );
 });
 
-/** A file whose address carries the fingerprint of its content never changes: the kept one is right. */
+/** A file whose address carries the fingerprint of the release never changes: the kept one is right. */
 async function fromShelf(request) {
   const shelf = await caches.open(SHELF);
   const kept = await shelf.match(request);
@@ -37,7 +38,7 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const url = new URL(request.url);
   if (request.method !== "GET" || url.origin !== self.location.origin) return;
-  if (url.pathname.startsWith("/static/") && url.searchParams.has("v")) {
+  if (KEPT.test(url.pathname)) {
     event.respondWith(fromShelf(request));
   } else if (request.mode === "navigate") {
     event.respondWith(fetch(request).catch(async () => (await caches.match(OFFLINE)) || Response.error()));
