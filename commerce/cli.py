@@ -18,7 +18,7 @@ import click
 
 from commerce.core.embedded import EngineError
 from commerce.core.settings import Settings, SettingsError
-from commerce.core.supervisor import CannotStart, Market, Plan, stopped_by_signals
+from commerce.core.supervisor import MOST_VIDEO, CannotStart, Market, Plan, stopped_by_signals
 
 DEMO_PASSWORD = "chophien-demo"  # noqa: S105 - printed on purpose, for made-up people only
 DEMO_PEOPLE = {
@@ -228,6 +228,44 @@ def gateway(data_dir: Path, port: int) -> None:
 @main.command()
 @folder_option
 @port_option
+@click.option(
+    "--index",
+    type=click.IntRange(0, MOST_VIDEO - 1),
+    default=0,
+    show_default=True,
+    help="Which one of several this is; it listens on PORT + 3 + INDEX.",
+)
+def video(data_dir: Path, port: int, index: int) -> None:
+    """One video process: hosts' cameras by WebSocket and RTMP, segments to S3."""
+    settings = _process_settings(data_dir, port)
+    from commerce.core import logging
+    from streaming.video.archive import ArchiveSettings
+    from streaming.video.process import VideoConfig, serve
+
+    logging.configure(f"video-{index}")
+    config = VideoConfig(
+        valkey_url=settings.valkey_url,
+        archive=ArchiveSettings(
+            settings.s3_endpoint,
+            settings.s3_access_key,
+            settings.s3_secret_key,
+            settings.s3_bucket,
+            settings.s3_region,
+        ),
+        secret=settings.secret_key,
+        bind=settings.bind,
+        port=settings.video_port + index,
+        rtmp_port=settings.rtmp_port,
+        index=index,
+        public_address=settings.extra.get("VIDEO_URL", ""),
+        allowed_origins=(settings.public_url,),
+    )
+    serve(config)
+
+
+@main.command()
+@folder_option
+@port_option
 def worker(data_dir: Path, port: int) -> None:
     """One background process: outbox, counts, visits, expiry, reports."""
     settings = _process_settings(data_dir, port)
@@ -272,11 +310,13 @@ def seed(data_dir: Path, demo: bool) -> None:
 @folder_option
 @click.option("--demo", is_flag=True)
 def prepare(data_dir: Path, demo: bool) -> None:
-    """Both of the above in one process, as `up` does it."""
+    """Both of the above and the bucket, in one process: what `up` does before it serves."""
     from catalog_seed import loader
     from commerce.core import migrate
+    from commerce.core.storage import Storage
 
     with _market(data_dir) as settings:
+        asyncio.run(Storage(settings).ensure_bucket())
         migrate.upgrade(settings.database_url)
         loader.load(settings, demo=demo, progress=report)
 

@@ -94,7 +94,6 @@ class Market:
         values = self.engines.environment() | {"CHOPHIEN_PORT": str(plan.port), "CHOPHIEN_BIND": self._bind}
         values.setdefault("CHOPHIEN_PUBLIC_URL", self.url)
         values.setdefault("CHOPHIEN_LIVE_URL", f"ws://{self._host}:{plan.port + 1}")
-        values["CHOPHIEN_VIDEO_PROCESSES"] = str(plan.video)
         if plan.demo:
             values["CHOPHIEN_DEMO"] = "1"
         return values
