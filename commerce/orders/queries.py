@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.catalog.models import Seller
+from commerce.catalog.models import Bank, Seller
 from commerce.communes.models import Commune
 from commerce.core.db import sessions
 from commerce.core.errors import NotFound
+from commerce.live.models import LiveSession
 from commerce.orders.models import Order, OrderHistory, OrderLine
 from commerce.payments.models import Payment
 
@@ -186,3 +187,28 @@ async def view(db: AsyncSession, order: Order) -> OrderView:
         select(OrderHistory).where(OrderHistory.subject_id == order.id).order_by(OrderHistory.id)
     )
     return OrderView(order, seller, list(lines), payment, list(history))
+
+
+@dataclass(frozen=True, slots=True)
+class Siblings:
+    """What stands around an order: its session, the purchase's other orders, the seller's bank."""
+
+    session: dict[str, str] | None
+    orders: list[tuple[str, str, str]]
+    """(code, key, seller)"""
+    bank: str | None
+
+
+async def siblings(db: AsyncSession, order: Order) -> Siblings:
+    session = await db.get(LiveSession, order.live_session_id) if order.live_session_id else None
+    others = await db.execute(
+        select(Order.code, Order.key, Seller.name)
+        .join(Seller, Seller.id == Order.seller_id)
+        .where(Order.purchase_id == order.purchase_id, Order.id != order.id)
+        .order_by(Order.id)
+    )
+    bank = await db.scalar(
+        select(Bank.short_name).join(Seller, Seller.bank_bin == Bank.bin).where(Seller.id == order.seller_id)
+    )
+    shown = {"code": session.code, "title": session.title, "state": session.state} if session else None
+    return Siblings(shown, [(code, key, name) for code, key, name in others], bank)

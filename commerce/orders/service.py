@@ -12,6 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.catalog import stock
+from commerce.communes.models import Commune
 from commerce.core import outbox, phone
 from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Invalid, NotFound
@@ -39,7 +40,7 @@ from commerce.payments.models import Method, PaymentState
 PROVINCE = "66"
 MAX_LINES = 50
 MAX_QUANTITY = 9_999
-LONGEST = {"name": 80, "street": 200, "commune": 80, "province": 40, "note": 500}
+LONGEST = {"name": 80, "street": 200, "commune": 80, "province": 40, "note": 300}
 
 
 async def place_order(
@@ -292,3 +293,8 @@ def tracked(found: OrderView, public_url: str) -> TrackedOrder:
         cancellable=order.state in BUYER_MAY_CANCEL,
         demo=order.demo,
     )
+
+
+async def commune_name(db: AsyncSession, code: str) -> str:
+    """`Xã Ea Knuếc`; what was written, if it is no commune of the province."""
+    return await db.scalar(select(Commune.name).where(Commune.code == code)) or code
