@@ -11,6 +11,7 @@ Any number of workers may run; each part is correct with several and survives bo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -113,6 +114,7 @@ class Worker:
         self.relay = Relay(topics(self.newsroom))
         self.ingest = Ingest(self.bus, self.name)
         self.leading = False
+        self._changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`: all parts; then the relay finishes its batch and the rest is dropped, as all of it
@@ -143,10 +145,12 @@ class Worker:
 
     async def _note_leading(self) -> None:
         self.leading = True
+        self._changed.set()
         try:
             await asyncio.Event().wait()
         finally:
             self.leading = False
+            self._changed.set()
 
     async def _beat(self) -> None:
         while True:
@@ -154,7 +158,9 @@ class Worker:
                 await heartbeat.beat(self.name, {"leading": self.leading})
             except Exception as error:
                 log.warning("no_heartbeat", error=repr(error)[:200])
-            await asyncio.sleep(heartbeat.EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), heartbeat.EVERY_S)
+            self._changed.clear()
 
 
 async def main(settings: Settings, stop: asyncio.Event) -> None:
