@@ -1,8 +1,8 @@
 """The session page for everybody; planning and the console for those who run sessions.
 
-The public page is rendered once a second for each session and language (live.rooms); what belongs to one
-visitor (the ticket, the key of the order form) is put into the finished text. So the page costs a visitor a
-lookup and three replacements, however many come at once.
+The public page is rendered and compressed once a second for each session and language (live.rooms); what
+belongs to one visitor (the ticket, the key of the order form) is put into the finished text (core.spliced).
+So the page costs a visitor a lookup and a checksum, however many come at once.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from commerce.core.i18n import N_, current_language, translate
 from commerce.core.money import Money, format_money
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
+from commerce.core.spliced import Spliced
 from commerce.core.web import AnyRequest, access, page, redirect
 from commerce.live import comments, queries, service
 from commerce.live.checklist import checklist
@@ -63,7 +64,7 @@ async def session_page(
     settings: NamedDependency[Settings],
     visitor: NamedDependency[str],
     viewer: NamedDependency[Identity | None],
-) -> Response[str]:
+) -> Response[bytes]:
     """A session that is coming, on air, or over; 410 when it was taken down."""
     room = await rooms.get(request.app.state.bus, code)
     if viewer is not None:  # the head of the page shows the name
@@ -71,7 +72,8 @@ async def session_page(
     language = current_language.get()
     body = room.bodies.get(language)
     if body is None:
-        body = room.bodies[language] = render(request, "market/session.html", **await _context(room))
+        text = render(request, "market/session.html", **await _context(room))
+        body = room.bodies[language] = Spliced(text, (LIVE_URL, ORDER_KEY))
     return _answer(request, settings, room, visitor, body)
 
 
@@ -83,9 +85,10 @@ async def session_response(
     *,
     status: int | None = None,
     **form: Any,
-) -> Response[str]:
+) -> Response[bytes]:
     """The page made for this request alone; `form`, `errors`, `problem` of an order that was not taken."""
-    body = render(request, "market/session.html", **(await _context(room) | form))
+    text = render(request, "market/session.html", **(await _context(room) | form))
+    body = Spliced(text, (LIVE_URL, ORDER_KEY))
     return _answer(request, settings, room, visitor, body, status)
 
 
@@ -94,17 +97,21 @@ def _answer(
     settings: Settings,
     room: Room,
     visitor: str,
-    body: str,
+    body: Spliced,
     status: int | None = None,
-) -> Response[str]:
+) -> Response[bytes]:
     address = live_url(settings, room.session, visitor, source_of(request, settings))
-    body = body.replace(LIVE_URL, html.escape(address)).replace(ORDER_KEY, secrets.token_urlsafe(18))
+    values = {LIVE_URL: html.escape(address), ORDER_KEY: secrets.token_urlsafe(18)}
     gone = room.session.state == LiveState.TAKEN_DOWN
+    headers = {"Cache-Control": "no-store", "Vary": "Accept-Encoding, Accept-Language, Cookie"}
+    small = "gzip" in request.headers.get("accept-encoding", "")
+    if small:
+        headers["Content-Encoding"] = "gzip"
     return Response(
-        body,
+        body.gzip(values) if small else body.plain(values),
         media_type=MediaType.HTML,
         status_code=status or (410 if gone else 200),
-        headers={"Cache-Control": "no-store", "Vary": "Accept-Language, Cookie"},
+        headers=headers,
     )
 
 

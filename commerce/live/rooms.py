@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 
 from commerce.core.db import sessions
+from commerce.core.spliced import Spliced
 from commerce.live import queries
 from commerce.live.models import LiveState
 from commerce.live.queries import Line, SellerFacts, Session
@@ -23,7 +24,7 @@ class Room:
     lines: list[Line]
     sellers: dict[int, SellerFacts]
     snapshot: Snapshot
-    bodies: dict[str, str] = field(default_factory=dict)
+    bodies: dict[str, Spliced] = field(default_factory=dict)
     """Pages made from it, by language; they live as long as it does."""
 
 

@@ -51,7 +51,7 @@ async def order_form(
     data: URLEncodedBody[dict[str, str]],
     settings: NamedDependency[Settings],
     visitor: NamedDependency[str],
-) -> Response[str]:
+) -> Response[Any]:
     """The first sending shows the order once more (market/confirm.html), the second places it."""
     room = await rooms.get(request.app.state.bus, code)
     order = await read_form(data)
