@@ -56,7 +56,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 _UNITS = {
-    "kg": "kg ky ki kilo kylo can cân",
+    "kg": "kg ky ki kilo kylo can",
     "box": "thung hop bich tui goi lo chai set combo",
     "tonne": "tan",
     "piece": "trai qua cai con cay bo phan suat",
@@ -92,7 +92,7 @@ _PHONE = re.compile(
     rf"(?<![0-9a-z])\(?(?:\+ ?84|84|0|o)\)?(?:[ .\-()]{{0,2}}2(?:{_DIGIT}){{9}}|(?:{_DIGIT}){{9}})(?![0-9o])"
 )
 _BARE_PHONE = re.compile(r"\b(?:sdt|dt|so|tel|phone|zalo)[ :.]*([35789](?:[ .\-]?[0-9o]){8})(?![0-9])")
-_CODE = re.compile(r"(?<![0-9a-z])([a-wyz])([ .\-]?)([0-9o]{1,2})(?=x ?[0-9]|[^0-9a-z]|$)")
+_CODE = re.compile(r"(?<![0-9a-z])([a-wyz])([ .\-]?)([0-9][0-9o]?)(?=x ?[0-9]|[^0-9a-z]|$)")
 _PRICE = re.compile(
     r"\b[0-9]{1,3}(?:[.,][0-9]{3})+(?: ?(?:d|dong|vnd))?\b"
     r"|\b[0-9]+ ?(?:k|nghin|ngan|ng|dong|vnd|d|tr|trieu|h|gio)\b|\b[0-9]+ ?%"
@@ -219,7 +219,7 @@ def _take_codes(text: str, codes: Collection[str], doubts: list[Doubt]) -> tuple
         code = f"{letter}{number.replace('o', '0')}".upper()
         named = bool(re.search(r"\bma (?:so )?$", text[: match.start()]))
         if code not in codes:
-            if (not gap or named) and number[0] != "o":
+            if not gap or named:
                 doubts.append(Doubt.UNKNOWN_CODE)
             return match.group() if gap else " "
         if gap == " " and not named:
