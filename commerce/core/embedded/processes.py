@@ -146,6 +146,8 @@ class Keeper:
         if running.process is not None:
             if running.process.poll() is None:
                 if running.kill_at is not None and now >= running.kill_at:
+                    self._report(f"{running.program.name} did not end in time and is killed")
+                    running.kill_at = None
                     _send(running, signal.SIGKILL)
                 return
             running.last_exit = running.process.returncode
