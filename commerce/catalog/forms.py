@@ -146,7 +146,7 @@ def check_product(form: ProductFields, *, new: bool) -> Values:
     if new:
         check.need("name", "unit", "industry")
     check.text("name", 3, 120)
-    if "name" in check.given and not fold(check.given["name"]):
+    if check.given.get("name") and not fold(check.given["name"]):
         check.fault("name", N_("Tên hàng cần có chữ hoặc số."))
     check.choice("unit", Unit)
     check.choice("industry", INDUSTRIES)

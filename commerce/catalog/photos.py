@@ -23,6 +23,7 @@ from commerce.core.storage import Storage
 WIDTHS = (320, 640, 1080)
 LEAST = 320  # pixels each way; less looks torn on any screen
 MOST_BYTES = 12 * 1024 * 1024
+FORMATS = ("JPEG", "PNG", "WEBP")  # MPO, several JPEG in one, is opened as JPEG
 # Phones send JPEG of up to 50 megapixels, which is decoded at a fraction of its size; the others are decoded
 # whole, at four bytes a pixel.
 MOST_PIXELS = {"JPEG": 50_000_000, "MPO": 50_000_000, "PNG": 16_000_000, "WEBP": 16_000_000}
@@ -69,7 +70,7 @@ def clean(data: bytes) -> CleanPhoto:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=list(MOST_PIXELS)) as photo:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as photo:
                 _check_size(*photo.size, MOST_PIXELS[photo.format or "PNG"])
                 photo.draft("RGB", (2 * WIDTHS[-1], 2 * WIDTHS[-1]))  # lets JPEG decode at a fraction
                 upright = ImageOps.exif_transpose(photo)

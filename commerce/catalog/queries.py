@@ -47,7 +47,7 @@ from commerce.core.errors import FieldError, Invalid
 from commerce.core.i18n import N_
 from commerce.core.roles import Identity, Role
 from commerce.core.search import has_words
-from commerce.core.text import clean
+from commerce.core.text import clean, fold
 
 PAGE_SIZE = 24  # fills whole rows of two, three and four cards
 LAST_PAGE = 10_000
@@ -108,15 +108,17 @@ async def search_products(
 ) -> SearchPage:
     """One page of what is on sale. Raises `Invalid` for a commune that does not exist.
 
-    Goods whose own name has the words come first, then those found by seller or commune; each group in the
-    order of the alphabet. Nobody can buy a better place.
+    Goods whose own name has the words come first, then those of a seller or commune of that name, then the
+    rest; each group in the order of the alphabet. Nobody can buy a better place.
     """
     on = on or clock.today()
     found = _products(on).where(*SHOWN, *await _narrowed(db, search, on))
     total = await db.scalar(select(func.count()).select_from(found.order_by(None).subquery())) or 0
-    in_name = case((has_words(literal(" ").concat(Product.folded), search.q), 0), else_=1)
+    in_name = has_words(literal(" ").concat(Product.folded), search.q)
+    as_typed = Product.search.concat(" ").contains(f" {fold(search.q)} ")
+    nearness = case((in_name, 0), (as_typed, 1), else_=2)
     rows = await db.execute(
-        found.order_by(in_name, Product.sort_key, Product.id)
+        found.order_by(nearness, Product.sort_key, Product.id)
         .limit(PAGE_SIZE)
         .offset((search.page - 1) * PAGE_SIZE)
     )
