@@ -10,7 +10,7 @@ from babel.messages.catalog import Catalog, Message
 from commerce.core.i18n import translate
 from templates import words
 
-FIELDS = re.compile(r"\{(\w*)\}")
+FIELDS = re.compile(r"\{(\w*(?::[^}]*)?)\}")
 
 
 def key(message: Message) -> str:

@@ -27,10 +27,11 @@ document.addEventListener("submit", async (event) => {
   const body = {};
   for (const [name, value] of new FormData(form)) body[name] = /^\d+$/.test(value) && name !== "product" ? Number(value) : value;
   try {
+    const method = form.dataset.method || "POST";
     const answer = await fetch(form.dataset.api, {
-      method: "POST",
+      method,
       headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(body),
+      body: method === "POST" ? JSON.stringify(body) : null,
     });
     if (answer.ok) done(form);
     else {
@@ -113,6 +114,8 @@ function setDeals(deals) {
     if (!node) continue;
     const deal = now.get(code);
     node.querySelector("[data-price] b").textContent = formatMoney(deal ? deal.price : item.price);
+    node.querySelectorAll(".deal-stop").forEach((form) => { form.hidden = !deal; });
+    node.querySelectorAll(".deal").forEach((details) => { details.hidden = Boolean(deal); });
     const clock = node.querySelector("[data-clock]");
     clock.hidden = !deal;
     if (deal) clock.dataset.ends = String(deal.ends_at);
@@ -149,7 +152,7 @@ function addOrder(order) {
   name.textContent = order.name;
   const what = document.createElement("span");
   what.className = "small muted";
-  what.textContent = order.lines.map((one) => `${one.product} × ${formatNumber(one.quantity)}`).join(", ");
+  what.textContent = order.lines.map((one) => `${one.code} × ${formatNumber(one.quantity)} ${words.units[one.unit]}`).join(", ");
   who.append(name, document.createElement("br"), what);
   const money = document.createElement("b");
   money.className = "num";
