@@ -7,6 +7,7 @@ control characters; whoever shows it escapes it. A comment order is recognised h
 
 from __future__ import annotations
 
+import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ def check(session_code: str, visitor: str, name: str, text: str) -> Said:
     faults = []
     if len(name) > NAME_MOST:
         faults.append(FieldError("name", N_("Tên dài nhất {most} ký tự."), {"most": NAME_MOST}))
-    if not text:
+    if not _can_be_seen(text):
         faults.append(FieldError("text", N_("Xin viết gì đó rồi gửi.")))
     if len(text) > TEXT_MOST:
         message = N_("Bình luận dài nhất {most} ký tự; bạn vừa viết {length}.")
@@ -76,6 +77,11 @@ def check(session_code: str, visitor: str, name: str, text: str) -> Said:
     if faults:
         raise Invalid(*faults)
     return Said(session_code.upper(), visitor, name, text)
+
+
+def _can_be_seen(text: str) -> bool:
+    """Whether there is a letter, digit, sign or picture in it, not only things nobody sees."""
+    return any(unicodedata.category(char)[0] in "LNPS" for char in text)
 
 
 async def _write(batch: Sequence[Said]) -> list[int | Exception]:

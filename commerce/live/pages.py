@@ -43,9 +43,10 @@ from commerce.live.visitors import live_url, source_of, staff_url
 
 staff = access.roles(*service.STAFF)
 
-# Stand in the shared text for what is each visitor's own; neither HTML nor JSON changes these characters.
-LIVE_URL = "@live-url@"
-ORDER_KEY = "@order-key@"
+# Stand in the shared text for what is each visitor's own. Nobody can type them into a comment: they are new
+# with each process and never sent.
+LIVE_URL = secrets.token_hex(16)
+ORDER_KEY = secrets.token_hex(16)
 
 KIND_NAMES = {
     SellerKind.HOUSEHOLD: N_("hộ gia đình"),
