@@ -84,6 +84,11 @@ class Packager:
         return self._sound.skipped + (self._picture.skipped if self._picture else 0)
 
     @property
+    def transcoded(self) -> bool:
+        """Is the picture encoded again here, at ten times the work of copying it?"""
+        return self._picture is not None and self._picture.transcodes
+
+    @property
     def level_db(self) -> float:
         return self._sound.level_db
 

@@ -28,6 +28,10 @@ _TURNED: dict[tuple[int, ...], int] = {(0, 0x10000): 270, (0xFFFF0000, 0): 180, 
 class Picture(Protocol):
     skipped: int
 
+    @property
+    def transcodes(self) -> bool:
+        """Is it decoded and encoded again?"""
+
     def push(self, packet: Packet, time_us: int) -> list[tuple[Sample, VideoFormat]]:
         """A packet, at its presentation time since the session began; frames in microseconds."""
 
@@ -60,6 +64,10 @@ class CopiedPicture:
         self._instead: TranscodedPicture | None = None
         if track.config:
             self.config, self._lengths = h264.from_avcc(track.config)
+
+    @property
+    def transcodes(self) -> bool:
+        return self._instead is not None
 
     def push(self, packet: Packet, time_us: int) -> list[tuple[Sample, VideoFormat]]:
         if self._instead:
@@ -102,6 +110,8 @@ class CopiedPicture:
 
 class TranscodedPicture:
     """VP8, VP9 and unusual H.264 are decoded and encoded again, at most 1280 pixels long."""
+
+    transcodes = True
 
     def __init__(self, track: VideoTrack, longest: int = 1280) -> None:
         self.skipped = 0

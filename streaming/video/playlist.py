@@ -157,25 +157,40 @@ def live_media(live: Live, rendition: str, *, low_latency: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stored_media(names: Sequence[Name], rendition: str) -> str:
-    """The playlist of a finished session, from the names of its stored segments."""
-    longest = max((name.duration_us for name in names), default=SECOND)
+class Piece(NamedTuple):
+    """A piece of a finished session as its playlist names it."""
+
+    uri: str
+    start_us: int
+    duration_us: int
+    init: str
+    discontinuity: bool
+    independent: bool
+
+
+def pieces(names: Sequence[Name]) -> list[Piece]:
+    return [Piece(f"{name}.m4s", *name[1:]) for name in names]
+
+
+def stored_media(found: Sequence[Piece], rendition: str) -> str:
+    """The playlist of a finished session."""
+    longest = max((piece.duration_us for piece in found), default=SECOND)
     lines = ["#EXTM3U", "#EXT-X-VERSION:7", f"#EXT-X-TARGETDURATION:{target(longest)}"]
     lines += ["#EXT-X-PLAYLIST-TYPE:VOD", "#EXT-X-MEDIA-SEQUENCE:0"]
-    if all(name.independent for name in names):
+    if all(piece.independent for piece in found):
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
     init, end = "", 0
-    for index, name in enumerate(names):
-        apart = name.discontinuity or abs(name.start_us - end) > SECOND // 20
+    for index, piece in enumerate(found):
+        apart = piece.discontinuity or abs(piece.start_us - end) > SECOND // 20
         if index and apart:
             lines.append("#EXT-X-DISCONTINUITY")
-        if name.init != init:
-            init = name.init
+        if piece.init != init:
+            init = piece.init
             lines.append(f'#EXT-X-MAP:URI="{rendition}/init-{init}.mp4"')
         if apart or not index:
-            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{moment(name.start_us)}")
-        lines += [f"#EXTINF:{name.duration_us / SECOND:.5f},", f"{rendition}/{name}.m4s"]
-        end = name.start_us + name.duration_us
+            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{moment(piece.start_us)}")
+        lines += [f"#EXTINF:{piece.duration_us / SECOND:.5f},", f"{rendition}/{piece.uri}"]
+        end = piece.start_us + piece.duration_us
     return "\n".join([*lines, "#EXT-X-ENDLIST"]) + "\n"
 
 

@@ -43,6 +43,7 @@ class Part:
     """Its segment begins after a hole or with another format."""
     start_us: int
     """Begin of its segment."""
+    frames: int
     data: bytes
 
 
@@ -180,6 +181,7 @@ class Segmenter:
             independent=bool(self._video and self._video[0].key) or not self.has_picture,
             discontinuity=self.discontinuity,
             start_us=self._begin,
+            frames=len(self._video),
             data=fragment(self._fragments, self._video, self._sound),
         )
         self._parts.append(part)

@@ -1,0 +1,193 @@
+"""The sessions that one video process owns: opened for a host, watched every second, given up at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from streaming.video.errors import Busy, Moved, Replaced, SessionEnded, VideoError
+from streaming.video.media import SECOND
+from streaming.video.segmenter import Event, Part, Segment
+from streaming.video.stream import LiveStream, Tools, open_stream
+from streaming.video.wire import News, Order, Process, Wire, WireAway
+
+log = logging.getLogger(__name__)
+
+GAP_S = 2.5  # without a byte for this long viewers begin to notice
+GRACE_S = 45.0  # a phone holds less than this; after it the recording is closed
+IDLE_S = 15 * 60.0  # a session without a host is given up, S3 knows it
+BEAT_S = 1.0
+
+Closer = Callable[[VideoError], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Owned:
+    """A session of this process, with who sends to it and how it goes."""
+
+    stream: LiveStream
+    source: str = ""
+    dismiss: Closer | None = None
+    """Sends the present host away."""
+    heard_at: float = field(default_factory=time.monotonic)
+    bytes: int = 0
+    frames: int = 0
+    longest_us: int = 0
+    was: str = ""
+
+    def count(self, event: Event, _recording: object) -> None:
+        if isinstance(event, Part) and event.rendition == "main":
+            self.frames += event.frames
+        elif isinstance(event, Segment) and event.rendition == "main":
+            self.longest_us = max(self.longest_us, event.duration_us)
+
+
+class Sessions:
+    def __init__(self, tools: Tools, process: Process) -> None:
+        self.tools, self.process = tools, process
+        self.owned: dict[str, Owned] = {}
+        self._opening: dict[str, asyncio.Lock] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self.on_targets: Callable[[str], Awaitable[None]] | None = None
+        """Called when the networks a session is sent on to were changed."""
+        self.targets: Callable[[str], dict[str, str]] = lambda _session: {}
+
+    @property
+    def wire(self) -> Wire:
+        return self.tools.wire
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._beat()), asyncio.create_task(self._obey())]
+
+    async def stop(self) -> None:
+        """Hands everything over: what is finished is stored, the rest the hosts send again elsewhere."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        with contextlib.suppress(WireAway):
+            await self.wire.leave(self.process)
+        await asyncio.gather(*(self.give_up(session, Moved()) for session in list(self.owned)))
+
+    async def open(self, session: str, source: str, dismiss: Closer, *, take: bool = False) -> Owned:
+        """The stream for a host of `session`; the host before is sent away.
+
+        Raises `SessionEnded`, `Moved` (another process owns it), `Busy`. `take`: take it from the other
+        process, for sources that cannot be sent elsewhere.
+        """
+        lock = self._opening.setdefault(session, asyncio.Lock())
+        async with lock:
+            if await self.wire.closed(session):
+                raise SessionEnded
+            owned = self.owned.get(session)
+            if owned is None:
+                if len(self.owned) >= self.process.capacity:
+                    raise Busy(f"{len(self.owned)} streams")
+                await self._claim(session, take=take)
+                owned = Owned(await open_stream(session, self.tools))
+                owned.stream.listeners.append(owned.count)
+                self.owned[session] = owned
+                await self.wire.beat(self.process, [session])
+                if self.on_targets:
+                    await self.on_targets(session)
+            elif owned.dismiss and owned.dismiss is not dismiss:
+                await owned.dismiss(Replaced())
+            owned.source, owned.dismiss, owned.heard_at = source, dismiss, time.monotonic()
+            return owned
+
+    async def _claim(self, session: str, *, take: bool) -> None:
+        if await self.wire.claim(session, self.process.address):
+            return
+        if not take:
+            raise Moved
+        await self.wire.order(Order(session, "release"))
+        for _ in range(30):
+            await asyncio.sleep(0.1)
+            if await self.wire.claim(session, self.process.address):
+                return
+        raise Busy("the other process does not let go")
+
+    async def give_up(self, session: str, why: VideoError, *, ended: bool = False) -> None:
+        owned = self.owned.pop(session, None)
+        self._opening.pop(session, None)
+        if owned is None:
+            return
+        if owned.dismiss:
+            await owned.dismiss(why)
+        await owned.stream.close(ended=ended)
+        with contextlib.suppress(WireAway):
+            await self.wire.disown(session, self.process.address)
+            if ended:
+                await self.wire.off_air(session)
+                await self.wire.tell(News(session, "ended", code=why.code, text=why.text))
+
+    def left(self, owned: Owned, dismiss: Closer) -> None:
+        """A host's line is down; it may come back."""
+        if owned.dismiss is dismiss:
+            owned.dismiss = None
+
+    async def _obey(self) -> None:
+        while True:
+            with contextlib.suppress(WireAway):
+                async for order in self.wire.orders():
+                    if order and order.session in self.owned:
+                        await self._do(order)
+            await asyncio.sleep(0.5)
+
+    async def _do(self, order: Order) -> None:
+        match order.act:
+            case "want":
+                self.owned[order.session].stream.tell_again()
+            case "end" | "takedown":
+                await self.give_up(order.session, SessionEnded(), ended=True)
+            case "release":
+                await self.give_up(order.session, Moved())
+            case "targets":
+                if self.on_targets:
+                    await self.on_targets(order.session)
+
+    async def _beat(self) -> None:
+        while True:
+            began = time.monotonic()
+            self.process.streams = len(self.owned)
+            try:
+                await self._look_after()
+                await self.wire.beat(self.process, self.owned)
+                for session, owned in list(self.owned.items()):
+                    await self.wire.tell(self._news(session, owned))
+            except WireAway:
+                log.warning("Valkey does not answer; pictures go on")
+            except Exception:
+                log.exception("the round over the sessions failed")
+            await asyncio.sleep(max(0.1, BEAT_S - (time.monotonic() - began)))
+
+    async def _look_after(self) -> None:
+        for session, owned in list(self.owned.items()):
+            silent = time.monotonic() - owned.heard_at
+            if silent > GRACE_S and owned.stream.recording:
+                await owned.stream.finish()
+            if silent > IDLE_S:
+                await self.give_up(session, Moved("idle"))
+
+    def _news(self, session: str, owned: Owned) -> News:
+        """The last second of a session, for the console."""
+        stream, news = owned.stream, owned.stream.news
+        silent = time.monotonic() - owned.heard_at
+        packager = stream.recording.packager if stream.recording else None
+        gap = silent > GAP_S
+        news.kind = "gap" if gap else ("stats" if owned.was == "on" else "on_air")
+        owned.was = "" if gap else "on"
+        main = stream.live.renditions.get("main")
+        news.width, news.height = (main.width, main.height) if main else (0, 0)
+        news.kbit_per_s, news.frames_per_s = owned.bytes * 8 // 1000, float(owned.frames)
+        news.level_db = packager.level_db if packager else -90
+        news.gap_s = round(silent, 1) if gap else 0
+        news.key_every_s = round(owned.longest_us / SECOND, 2)
+        news.transcoded = bool(packager and packager.transcoded)
+        news.source = owned.source
+        news.targets = self.targets(session)
+        owned.bytes = owned.frames = 0
+        return news
