@@ -180,7 +180,7 @@ def test_an_engine_that_cannot_start_says_why_and_leaves_nothing(folder: Path, e
 # Data stays
 
 
-def test_two_folders_side_by_side_a_restart_and_a_taken_port(folder: Path) -> None:
+def test_two_folders_side_by_side_and_a_taken_port(folder: Path) -> None:
     with temporary_folder() as other:
         with Engines(folder, environ={}) as one, Engines(other, environ={}) as two:
             write_everywhere(one.environment(), "one")
@@ -190,9 +190,6 @@ def test_two_folders_side_by_side_a_restart_and_a_taken_port(folder: Path) -> No
                 == "two"
             )
             first = one.environment()
-        with Engines(folder, environ={}) as again:
-            assert again.environment() == first  # the same addresses
-            assert read_everywhere(first, "one") == KEPT
         ports = json.loads((folder / "ports.json").read_text())
         with socket.socket() as squatter:
             squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
