@@ -182,7 +182,7 @@ class Market:
         return self._python(name, "commerce.cli", *command, log=log, restart=restart)
 
     def _crowd(self, scale: float) -> Program:
-        return self._python("crowd", "catalog_seed.crowd", "--url", self.url, "--scale", str(scale))
+        return self._python("crowd", "catalog_seed.crowd", "--url", self.url, "--crowd", str(scale))
 
     def _python(
         self, name: str, module: str, *arguments: str, log: bool = True, restart: bool = True

@@ -22,7 +22,7 @@ from commerce.core.embedded.folder import port_is_free
 from tests.core.processes import alive, children, eventually
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("web", "gateway", "worker", "postgres", "valkey-server", "weed")
+PARTS = ("web", "gateway", "worker", "video", "postgres", "valkey-server", "weed")
 
 
 def chophien(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -47,7 +47,7 @@ class Up:
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port, self.url = folder, port, f"http://127.0.0.1:{port}"
-        sizes = ("--web", "1", "--gateways", "1", "--workers", "1", "--video", "0")
+        sizes = ("--web", "1", "--gateways", "1", "--workers", "1", "--video", "1")
         self.process = subprocess.Popen(
             command("up", "--data-dir", str(folder), "--port", str(port), *sizes),
             stdout=subprocess.PIPE,
