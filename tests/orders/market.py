@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 from sqlalchemy import select, text
 
 from commerce.catalog import stock
@@ -13,6 +14,7 @@ from commerce.core import clock
 from commerce.core.db import sessions
 from commerce.core.roles import Role
 from commerce.live.models import Deal, LineupItem
+from commerce.orders.wire import OrderRequest
 from tests import factories
 
 COMMUNE = factories.EA_KNUEC
@@ -92,6 +94,10 @@ def order_body(total: int | None = None, payment: str = "cod", **lines: int) -> 
         "shown_total": sum(lines.values()) * PRICE if total is None else total,
         "consent": True,
     }
+
+
+def order_request(total: int | None = None, payment: str = "cod", **lines: int) -> OrderRequest:
+    return msgspec.convert(order_body(total, payment, **lines), OrderRequest)
 
 
 async def one(sql: str, **values: Any) -> Any:
