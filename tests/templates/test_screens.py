@@ -162,6 +162,6 @@ def test_front_end_packages_are_pinned_without_addresses() -> None:
 
 def test_the_service_worker_keeps_static_files_and_the_offline_page_only() -> None:
     text = (STATIC / "js" / "sw.js").read_text("utf-8")
-    assert text.count(".put(") == 1
-    assert "if (KEPT.test(url.pathname))" in text
+    assert re.findall(r"\.put\((\w+)", text) == ["OFFLINE", "request"]
+    assert "if (KEPT.test(url.pathname)) {\n    event.respondWith(kept(request));" in text
     assert "/api/" not in text
