@@ -296,6 +296,19 @@ def without_people(totals: Totals) -> Totals:
     return replace(totals, viewers=0, reach=0, buyers=0)
 
 
+_OF_COMMUNE = text(f"""
+    SELECT s.code, s.title, r.* FROM session_rollup r JOIN live_session s ON s.id = r.live_session_id
+    WHERE r.commune_code = :commune AND r.day BETWEEN :first AND :last AND {COUNTED}
+    ORDER BY r.started_at DESC LIMIT 400
+""")  # noqa: S608
+
+
+async def sessions_of(db: AsyncSession, commune_code: str, first: date, last: date) -> Sequence[Row[Any]]:
+    """A commune's counted sessions of a period: rollup rows with `code` and `title`, newest first."""
+    values = {"commune": commune_code, "first": first, "last": last}
+    return (await db.execute(_OF_COMMUNE, values)).all()
+
+
 _SERIES = text(f"""
     SELECT r.commune_code, date_trunc('week', r.day)::date AS week, count(*) AS sessions,
         sum(r.views)::bigint AS views, sum(r.orders)::bigint AS orders, sum(r.gmv)::bigint AS gmv

@@ -1,0 +1,63 @@
+// One session's minutes as a chart. The table under it holds the same numbers; this is for the eye.
+
+import { init } from "../../vendor/echarts.js";
+import { formatMoney, formatNumber, pageData } from "../page.js";
+
+const box = document.getElementById("timeline");
+const data = pageData("timeline-data");
+const words = data.words;
+const style = getComputedStyle(document.documentElement);
+const colour = (name) => style.getPropertyValue(name).trim();
+const clock = new Intl.DateTimeFormat("vi-VN", { hour: "2-digit", minute: "2-digit", timeZone: "Asia/Ho_Chi_Minh" });
+const labels = data.at.map((at) => clock.format(at));
+const minute = (at) => Math.max(0, Math.min(labels.length - 1, Math.floor((at - data.at[0]) / 60000)));
+
+const text = { color: colour("--ink-2"), fontFamily: getComputedStyle(document.body).fontFamily, fontSize: 13 };
+const chart = init(box, null, { renderer: "svg" });
+chart.setOption({
+  animation: false,
+  textStyle: text,
+  grid: { left: 52, right: 48, top: 56, bottom: 56 },
+  legend: { top: 4, textStyle: text },
+  // The page's policy forbids styles inside markup, which the usual tooltip is made of.
+  tooltip: {
+    trigger: "axis",
+    renderMode: "richText",
+    formatter: (points) => {
+      const n = points[0].dataIndex;
+      return [
+        labels[n],
+        `${words.viewers}: ${formatNumber(data.peak[n])}`,
+        `${words.orders}: ${formatNumber(data.orders[n])}`,
+        `${words.gmv}: ${formatMoney(data.gmv[n])}`,
+        `${words.left}: ${formatNumber(data.left[n])}`,
+      ].join("\n");
+    },
+  },
+  dataZoom: [{ type: "inside" }],
+  xAxis: { type: "category", data: labels, axisLabel: text },
+  yAxis: [
+    { type: "value", axisLabel: { ...text, formatter: formatNumber }, splitLine: { lineStyle: { color: colour("--line") } } },
+    { type: "value", axisLabel: text, splitLine: { show: false }, minInterval: 1 },
+  ],
+  series: [
+    {
+      name: words.viewers, type: "line", data: data.peak, showSymbol: false, lineStyle: { width: 3 },
+      color: colour("--earth"), areaStyle: { opacity: 0.08 },
+      markLine: {
+        symbol: "none", silent: true, lineStyle: { color: colour("--leaf"), type: "dashed" },
+        label: { ...text, formatter: "{b}" },
+        data: data.pins.map((pin) => ({ name: `${words.pin} ${pin.code}`, xAxis: minute(pin.at) })),
+      },
+      markArea: {
+        silent: true, itemStyle: { color: colour("--durian-soft") }, label: { ...text, position: "insideTop" },
+        data: data.deals.map((deal) => [
+          { name: `${words.deal} ${deal.code}`, xAxis: minute(deal.at) }, { xAxis: minute(deal.until) },
+        ]),
+      },
+    },
+    { name: words.orders, type: "bar", yAxisIndex: 1, data: data.orders, color: colour("--durian-edge") },
+    { name: words.left, type: "line", data: data.left, showSymbol: false, color: colour("--ink-2"), lineStyle: { type: "dotted" } },
+  ],
+});
+new ResizeObserver(() => chart.resize()).observe(box);
