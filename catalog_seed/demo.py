@@ -9,11 +9,15 @@ Names are invented and carry "(minh hoạ)"; bank accounts are all zeros, so tha
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -28,6 +32,7 @@ from commerce.catalog.models import Grade, ListingState, Product, Seller, Seller
 from commerce.communes.models import Commune
 from commerce.core import clock
 from commerce.core.db import sessions
+from commerce.core.errors import Invalid, MarketError
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.text import fold
@@ -47,6 +52,7 @@ MARK = "(minh hoạ)"
 BANK, ACCOUNT = "970436", "0000000000"
 PHONE = "0900000199"
 """Of every demo seller; 0900 numbers are not given to anybody."""
+AT_ONCE = 5
 FRESH_FOR = timedelta(hours=6)
 """A demo session on air for longer is ended and begun anew, so that its counts mean something."""
 
@@ -128,13 +134,13 @@ async def make(settings: Settings, *, progress: Progress) -> None:
     admin = people["0900000006"]
     progress("demo: sellers and goods")
     await _goods(admin, people["0900000004"])
-    progress("demo: sessions that are over")
-    for index, plan in enumerate(PLANNED):
-        host = people[_host_phone(index)]
-        if plan.days < 0:
-            await _past_session(settings, host, plan)
-        else:
-            await _coming_session(host, plan)
+    progress("demo: sessions that are over, and coming ones")
+    await _some_at_once(
+        _past_session(settings, people[_host_phone(index)], plan)
+        if plan.days < 0
+        else _coming_session(people[_host_phone(index)], plan)
+        for index, plan in enumerate(PLANNED)
+    )
     await desk.close()
     progress(f"demo: {SESSION} goes on air")
     await _main_session(people["0900000001"])
@@ -259,61 +265,81 @@ def _parts(cell: str, sign: str) -> list[list[str]]:
 async def _goods(admin: Identity, owner: Identity) -> None:
     """List what is missing and fill the shelves; `owner` is the seller who has an account."""
     codes = await _commune_codes()
+    stalls: dict[tuple[str, str], list[Goods]] = defaultdict(list)
     for goods in read_goods():
-        code = codes[goods.commune]
-        first = code == EA_KNUEC and "Đất Đỏ" in goods.seller
-        seller_id = await _seller(admin, owner if first else None, code, goods)
-        product_code = await _known_product(seller_id, goods.product)
-        if product_code is None:
-            product_code = await _list(admin, seller_id, goods)
-        await _fill_shelves(product_code, goods)
+        stalls[codes[goods.commune], goods.seller].append(goods)
+
+    async def stall(commune: str, name: str, goods: list[Goods]) -> None:
+        first = commune == EA_KNUEC and "Đất Đỏ" in name
+        seller_id = await _seller(admin, owner if first else None, commune, goods[0])
+        for one in goods:
+            await _list(admin, seller_id, one)
+
+    await _some_at_once(stall(*who, goods) for who, goods in stalls.items())
+    await _fill_shelves(stalls)
+
+
+async def _some_at_once(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """A few things side by side: what takes time is each small transaction's way to the disk."""
+    gate = asyncio.Semaphore(AT_ONCE)
+
+    async def one(task: Coroutine[Any, Any, None]) -> None:
+        async with gate:
+            await task
+
+    async with asyncio.TaskGroup() as group:
+        for task in work:
+            group.create_task(one(task))
 
 
 async def _seller(admin: Identity, owner: Identity | None, commune: str, goods: Goods) -> int:
+    """Id of the approved seller. Goes on where a run that was cut off left it."""
     async with sessions.read() as db:
-        known = await db.scalar(
-            select(Seller.id).where(Seller.commune_code == commune, Seller.folded == fold(goods.seller))
+        seller = await db.scalar(
+            select(Seller).where(Seller.commune_code == commune, Seller.folded == fold(goods.seller))
         )
         place = await db.scalar(select(Commune.name).where(Commune.code == commune))
-    if known is not None:
-        return known
-    form = SellerFields(
-        name=goods.seller,
-        kind=goods.kind,
-        phone=owner.phone if owner else PHONE,
-        address=f"Thôn 1, {place} {MARK}",
-        registration="0000000000",
-        bank_bin=BANK,
-        bank_account=ACCOUNT,
-        bank_holder="MINH HOA",
-    )
-    seller = await catalog.register_seller(owner or admin, commune, form)
-    await catalog.review_seller(admin, seller.id, ListingState.APPROVED)
+    if seller is None:
+        form = SellerFields(
+            name=goods.seller,
+            kind=goods.kind,
+            phone=owner.phone if owner else PHONE,
+            address=f"Thôn 1, {place} {MARK}",
+            registration="0000000000",
+            bank_bin=BANK,
+            bank_account=ACCOUNT,
+            bank_holder="MINH HOA",
+        )
+        seller = await catalog.register_seller(owner or admin, commune, form)
+    if seller.state == ListingState.REVIEW:
+        await catalog.review_seller(admin, seller.id, ListingState.APPROVED)
     return seller.id
 
 
-async def _known_product(seller_id: int, name: str) -> str | None:
+async def _list(admin: Identity, seller_id: int, goods: Goods) -> None:
+    """From draft to the shelf, as the office does it for a farmer. Goes on where a run was cut off; what
+    somebody paused or refused since stays so."""
     async with sessions.read() as db:
-        return await db.scalar(
-            select(Product.code).where(Product.seller_id == seller_id, Product.folded == fold(name))
+        commune = await db.scalar(select(Commune.name).join(Seller).where(Seller.id == seller_id))
+        product = await db.scalar(
+            select(Product).where(Product.seller_id == seller_id, Product.folded == fold(goods.product))
         )
-
-
-async def _list(admin: Identity, seller_id: int, goods: Goods) -> str:
-    """From draft to the shelf, as the office does it for a farmer."""
-    async with sessions.read() as db:
-        seller = await db.get_one(Seller, seller_id)
-        commune = await db.get_one(Commune, seller.commune_code)
-    goods.fields.origin = f"{commune.name}, Đắk Lắk"
-    product = await catalog.create_product(admin, seller_id, goods.fields)
-    for position, (name, price, _) in enumerate(goods.grades):
-        await catalog.add_grade(admin, product.code, GradeFields(price=price, name=name, position=position))
-    await catalog.submit_product(admin, product.code)
-    if goods.approved:
+        grades = await db.scalars(select(Grade.name).where(Grade.product_id == product.id)) if product else ()
+        known = set(grades)
+    if product is None:
+        goods.fields.origin = f"{commune}, Đắk Lắk"
+        product = await catalog.create_product(admin, seller_id, goods.fields)
+    if product.state == ListingState.DRAFT:
+        for position, (name, price, _) in enumerate(goods.grades):
+            if name not in known:
+                form = GradeFields(price=price, name=name, position=position)
+                await catalog.add_grade(admin, product.code, form)
+        await catalog.submit_product(admin, product.code)
+    if product.state in (ListingState.DRAFT, ListingState.REVIEW) and goods.approved:
+        for stars, months in goods.stars:
+            with contextlib.suppress(Invalid):  # recorded before the run was cut off
+                await catalog.record_recognition(admin, product.code, _recognition(stars, months))
         await catalog.approve_product(admin, product.code, papers_seen=True)
-    for stars, months in goods.stars:
-        await catalog.record_recognition(admin, product.code, _recognition(stars, months))
-    return product.code
 
 
 def _recognition(stars: int, months_ago: int) -> RecognitionFields:
@@ -327,19 +353,25 @@ def _recognition(stars: int, months_ago: int) -> RecognitionFields:
     )
 
 
-async def _fill_shelves(product_code: str, goods: Goods) -> None:
+async def _fill_shelves(stalls: dict[tuple[str, str], list[Goods]]) -> None:
     """So that as much is free to sell as the file says."""
+    wanted = {
+        (commune, fold(one.product), name): left
+        for (commune, _), goods in stalls.items()
+        for one in goods
+        for name, _, left in one.grades
+    }
     async with sessions.begin() as db:
         rows = await db.execute(
-            select(Grade.name, Grade.id, Stock.on_hand - Stock.reserved)
-            .join(Product)
+            select(Product.commune_code, Product.folded, Grade.name, Grade.id, Stock.on_hand - Stock.reserved)
+            .select_from(Product)
+            .join(Grade)
             .outerjoin(Stock, Stock.grade_id == Grade.id)
-            .where(Product.code == product_code)
+            .where(Product.demo)
             .order_by(Grade.id)
         )
-        wanted = {name: left for name, _, left in goods.grades}
-        for name, grade_id, free in rows.all():
-            missing = wanted.get(name, 0) - (free or 0)
+        for commune, product, grade, grade_id, free in rows.all():
+            missing = wanted.get((commune, product, grade), 0) - (free or 0)
             if missing > 0:
                 await stock.receive(db, grade_id, missing)
 
@@ -357,6 +389,7 @@ async def _lineup_of(commune: str) -> list[Offer]:
     async with sessions.read() as db:
         rows = await db.execute(
             select(Product.code, Grade.name)
+            .select_from(Product)
             .join(Grade)
             .where(Product.commune_code == commune, Product.state == ListingState.APPROVED, Grade.active)
             .order_by(Product.id, Grade.position)
@@ -369,11 +402,13 @@ def _moment(day: date, hour: int) -> datetime:
 
 
 async def _schedule(host: Identity, plan: Planned, starts_at: datetime) -> None:
+    """Planned, with rules accepted and a line-up; again for one that was planned only halfway."""
     [(_, commune)] = host.grants
     assert commune is not None
-    await live.schedule_session(
-        host, commune, title=plan.title, starts_at=starts_at, code=plan.code, poster=plan.poster
-    )
+    if await _find(plan.code) is None:
+        await live.schedule_session(
+            host, commune, title=plan.title, starts_at=starts_at, code=plan.code, poster=plan.poster
+        )
     await live.accept_rules(host, plan.code)
     await live.set_lineup(host, plan.code, await _lineup_of(commune))
 
@@ -382,7 +417,7 @@ async def _coming_session(host: Identity, plan: Planned) -> None:
     """In so many days; one that was missed moves there."""
     starts_at = _moment(clock.today() + timedelta(days=plan.days), plan.hour)
     known = await _find(plan.code)
-    if known is None:
+    if known is None or known.rules_accepted_at is None:
         await _schedule(host, plan, starts_at)
     elif known.state == LiveState.SCHEDULED and known.starts_at < clock.now():
         await live.edit_session(host, plan.code, starts_at=starts_at)
@@ -391,28 +426,28 @@ async def _coming_session(host: Identity, plan: Planned) -> None:
 async def _past_session(settings: Settings, host: Identity, plan: Planned) -> None:
     """Held now, with a few orders, and then dated back: every figure of it has its rows."""
     known = await _find(plan.code)
-    if known is None:
+    if known is None or known.state == LiveState.SCHEDULED:
         await _schedule(host, plan, clock.now())
-    elif known.state != LiveState.SCHEDULED:
+        await live.start(host, plan.code)
+    elif known.state != LiveState.LIVE:
         return
-    await live.start(host, plan.code)
     offers = await _lineup_of(next(commune for _, commune in host.grants if commune))
     for number in range(len(plan.title) % 4 + 3):
         await _demo_order(settings, plan.code, offers, number)
-    session = await live.stop(host, plan.code)
     began = _moment(clock.today() + timedelta(days=plan.days), plan.hour)
     ended = began + timedelta(minutes=75 + len(plan.title))
     async with sessions.begin() as db:
-        times = {"starts_at": began, "started_at": began, "ended_at": ended}
-        await db.execute(update(LiveSession).where(LiveSession.id == session.id).values(**times))
-        placed = began + timedelta(minutes=20)
-        mine = select(Order.purchase_id).where(Order.live_session_id == session.id)
-        await db.execute(update(Purchase).where(Purchase.id.in_(mine)).values(placed_at=placed))
-        await db.execute(
-            update(Order)
-            .where(Order.live_session_id == session.id)
-            .values(placed_at=placed, consent_at=placed)
-        )
+        mine = select(LiveSession.id).where(LiveSession.code == plan.code).scalar_subquery()
+        placed = {"placed_at": began + timedelta(minutes=20)}
+        orders_of = select(Order.purchase_id).where(Order.live_session_id == mine)
+        await db.execute(update(Purchase).where(Purchase.id.in_(orders_of)).values(placed))
+        await db.execute(update(Order).where(Order.live_session_id == mine).values(placed))
+        times = {"starts_at": began, "started_at": began}
+        await db.execute(update(LiveSession).where(LiveSession.code == plan.code).values(times))
+    await live.stop(host, plan.code)
+    async with sessions.begin() as db:
+        over = update(LiveSession).where(LiveSession.code == plan.code).values(ended_at=ended)
+        await db.execute(over)
 
 
 async def _demo_order(settings: Settings, code: str, offers: Sequence[Offer], number: int) -> None:
@@ -459,16 +494,17 @@ async def _main_session(host: Identity) -> None:
     await live.accept_rules(host, SESSION)
     await live.set_lineup(host, SESSION, await _with_codes(LINEUP))
     await live.start(host, SESSION)
-    await live.pin(host, SESSION, "A1")
-    await live.open_deal(host, SESSION, "B3", price=229_000, quantity=200, minutes=60)
+    with contextlib.suppress(MarketError):  # somebody may have taken them off the shelves
+        await live.pin(host, SESSION, "A1")
+        await live.open_deal(host, SESSION, "B3", price=229_000, quantity=200, minutes=60)
 
 
 async def _with_codes(lineup: Sequence[Offer]) -> list[Offer]:
-    """The line-up written with the beginnings of product codes, as `set_lineup` wants it."""
-    async with sessions.read() as db:
-        rows = await db.scalars(select(Product.code).where(Product.commune_code == EA_KNUEC))
-        codes = {code.rsplit("-", 1)[0]: code for code in rows}
-    return [Offer(codes[offer.product], offer.grade, offer.code) for offer in lineup]
+    """The line-up written with the beginnings of product codes, as `set_lineup` wants it; what somebody took
+    off the shelves since is left out."""
+    on_sale = {(offer.product.rsplit("-", 1)[0], offer.grade): offer for offer in await _lineup_of(EA_KNUEC)}
+    wanted = [(on_sale.get((offer.product, offer.grade)), offer.code) for offer in lineup]
+    return [Offer(found.product, found.grade, code) for found, code in wanted if found]
 
 
 __all__ = ["PASSWORD", "SESSION", "make", "read_goods"]

@@ -77,7 +77,7 @@ def load(settings: Settings, *, demo: bool = False, progress: Progress = silent,
     """
 
     async def main() -> Loaded:
-        sessions.configure(settings.database_url, pool_size=2)
+        sessions.configure(settings.database_url)
         try:
             loaded = await seed(progress=progress, data=data)
             if demo:
