@@ -387,9 +387,14 @@ def live_urls(data_dir: Path, code: str, count: int) -> None:
 
     settings = running_settings(data_dir)
     tickets = Tickets(settings.secret_key)
-    for _ in range(count):
-        ticket = tickets.sign(code, uuid.uuid4().hex, kind=Kind.BENCH)
-        sys.stdout.write(f"{settings.live_url}/live/{code}?ticket={ticket}\n")
+    try:
+        for _ in range(count):
+            ticket = tickets.sign(code, uuid.uuid4().hex, kind=Kind.BENCH)
+            sys.stdout.write(f"{settings.live_url}/live/{code}?ticket={ticket}\n")
+    except ValueError as error:
+        raise click.ClickException(
+            f"{code!r} is not the code of a live session (letters and digits)."
+        ) from error
 
 
 @main.group()

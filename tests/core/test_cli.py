@@ -101,6 +101,12 @@ def test_commands_for_a_running_market_say_when_there_is_none(folder: Path) -> N
     )
 
 
+def test_a_code_that_cannot_be_one_is_refused(environ: dict[str, str]) -> None:
+    said = run("live-urls", "EA KNUEC", **environ)
+    assert (said.exit_code, said.stdout) == (1, "")
+    assert said.stderr == "Error: 'EA KNUEC' is not the code of a live session (letters and digits).\n"
+
+
 def test_numbers_out_of_range_are_refused() -> None:
     for arguments in (("up", "--port", "0"), ("up", "--web", "-1"), ("live-urls", "X", "--count", "0")):
         said = run(*arguments)
@@ -168,7 +174,7 @@ def test_doctor_finds_this_machine_fit(folder: Path) -> None:
         "packages",
         "engines start: postgres, s3, valkey",
         "S3 answers",
-        "22390 to 22393",
+        f"ports {port} to {port + 3} are free",
     ):
         assert part in said.stdout
     assert list(folder.iterdir()) == []  # looking changes nothing

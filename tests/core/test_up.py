@@ -159,6 +159,22 @@ def test_live_addresses_are_distinct_and_open_the_gateway(up: Up) -> None:
     assert all(each.startswith(f"ws://127.0.0.1:{up.port + 1}/live/EAKNUEC?ticket=") for each in addresses)
 
 
+def test_doctor_and_backup_find_the_running_market(up: Up, tmp_path: Path) -> None:
+    doctor = chophien("doctor", "--data-dir", str(up.folder))
+    assert doctor.returncode == 0, doctor.stdout
+    assert f"a market runs in {up.folder} (process {up.process.pid})" in doctor.stdout
+    assert f"the market serves at {up.url}" in doctor.stdout
+    backup = chophien("backup", "--data-dir", str(up.folder), str(tmp_path / "copy"))
+    assert backup.returncode == 0, backup.stderr
+    assert (tmp_path / "copy" / "manifest.json").exists()
+    again = chophien("backup", "--data-dir", str(up.folder), str(tmp_path / "copy"))
+    assert again.returncode == 1
+    assert (
+        again.stderr.splitlines()[-1]
+        == f"Error: The folder {tmp_path / 'copy'} is not empty: name a new one."
+    )
+
+
 @pytest.mark.parametrize("name", PARTS)
 def test_a_killed_part_comes_back(up: Up, name: str) -> None:
     before = up.parts()
