@@ -214,6 +214,10 @@ class Recency(Base):
     """How many people were there on `day` who were last there on `previous`; see `analytics.recency`."""
 
     __tablename__ = "recency"
+    __table_args__ = (
+        # A period reads its days and nothing else.
+        Index("ix_recency_day", "day", postgresql_include=["previous", "commune_code", "kind", "people"]),
+    )
 
     commune_code: Mapped[str] = mapped_column(primary_key=True)
     """`*` is the whole province."""

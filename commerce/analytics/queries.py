@@ -210,11 +210,10 @@ _PERIOD = """
         WHERE r.day BETWEEN :first AND :last AND {counted} {sold}
         GROUP BY r.commune_code
     ) t ON t.commune_code = c.code
-    LEFT JOIN (
-        SELECT r.commune_code, max(r.day) AS last_on
-        FROM session_rollup r JOIN live_session s ON s.id = r.live_session_id
-        WHERE r.day <= :last AND {counted} GROUP BY r.commune_code
-    ) l ON l.commune_code = c.code
+    LEFT JOIN LATERAL (
+        SELECT r.day AS last_on FROM session_rollup r JOIN live_session s ON s.id = r.live_session_id
+        WHERE r.commune_code = c.code AND r.day <= :last AND {counted} ORDER BY r.day DESC LIMIT 1
+    ) l ON true
     LEFT JOIN residents n ON n.commune_code = c.code
     ORDER BY c.sort_key
 """

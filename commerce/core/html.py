@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from babel.dates import format_date, format_datetime, format_time
+from babel.dates import format_datetime, format_time
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from litestar import Request, Response
 from litestar.enums import MediaType
@@ -43,7 +43,7 @@ def day(value: date | datetime | None) -> str:
     """`24/08/2025`."""
     if value is None:
         return ""
-    return format_date(_local(value), "dd/MM/yyyy")
+    return f"{_local(value):%d/%m/%Y}"  # babel takes a hundred times as long for the same
 
 
 def time(value: datetime) -> str:

@@ -170,6 +170,13 @@ def upgrade() -> None:
         sa.Column("people", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("commune_code", "kind", "day", "previous", name=op.f("pk_recency")),
     )
+    op.create_index(
+        "ix_recency_day",
+        "recency",
+        ["day"],
+        unique=False,
+        postgresql_include=["previous", "commune_code", "kind", "people"],
+    )
     op.create_table(
         "refund_history",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -1177,6 +1184,11 @@ def downgrade() -> None:
     op.drop_table("report_history")
     op.drop_index(op.f("ix_refund_history_subject_id"), table_name="refund_history")
     op.drop_table("refund_history")
+    op.drop_index(
+        "ix_recency_day",
+        table_name="recency",
+        postgresql_include=["previous", "commune_code", "kind", "people"],
+    )
     op.drop_table("recency")
     op.drop_table("purchase")
     op.drop_index(op.f("ix_product_history_subject_id"), table_name="product_history")
