@@ -30,6 +30,7 @@ import contextlib
 import random
 import re
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -143,11 +144,13 @@ class Message(NamedTuple):
     payload: bytes
 
 
-class Lost(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Lost:
     """The wire is down; messages may be missed from now on."""
 
 
-class Restored(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Restored:
     """The wire is up, all rooms are subscribed again; read their snapshots for what was missed."""
 
 
@@ -175,8 +178,18 @@ def base_room(room: str) -> str:
 class Bus:
     """One connection pool to the wire. Cheap to make, safe to share in one event loop."""
 
-    def __init__(self, url: str, prefix: str = "chophien") -> None:
-        """`url`: valkey://, valkeys://, redis:// or rediss://, with password and database."""
+    def __init__(
+        self,
+        url: str,
+        prefix: str = "chophien",
+        *,
+        dead_after_ms: int = DEAD_AFTER_MS,
+        settle_ms: int = SETTLE_MS,
+    ) -> None:
+        """`url`: valkey://, valkeys://, redis:// or rediss://, with password and database. Whoever counts
+        decides by its own two times when a gateway is dead."""
+        self._dead_after_ms = dead_after_ms
+        self._settle_ms = settle_ms
         self._prefix = "{" + prefix + "}"
         url = re.sub(r"^redis", "valkey", url)
         pool = BlockingConnectionPool.from_url(
@@ -306,7 +319,7 @@ class Bus:
             with _away():
                 count = await self._count(
                     keys=[*self._presence_keys(room), self._stream_key(visits.VISITS)],
-                    args=[DEAD_AFTER_MS, SETTLE_MS, STREAM_LENGTH, room],
+                    args=[self._dead_after_ms, self._settle_ms, STREAM_LENGTH, room],
                 )
             counts[room] = None if count < 0 else int(count)
         return counts
@@ -351,19 +364,25 @@ class Bus:
         key = self._stream_key(stream)
         with _away():
             try:
-                claimed = await self._valkey.xautoclaim(
-                    key, group, consumer, min_idle_time=reclaim_after_ms, count=count
-                )
-                if claimed[1]:
-                    return _entries(claimed[1])
-                found = await self._waiting.xreadgroup(
-                    group, consumer, {key: ">"}, count=count, block=min(block_ms, LONGEST_BLOCK_MS)
-                )
+                return await self._read(key, group, consumer, count, block_ms, reclaim_after_ms)
             except ResponseError as error:
-                if "NOGROUP" not in str(error):
+                if "NOGROUP" not in str(error):  # a new stream, or Valkey came up empty
                     raise
-                await self._create_group(key, group)
-                return []
+                with contextlib.suppress(ResponseError):  # somebody else was quicker
+                    await self._valkey.xgroup_create(key, group, id="0", mkstream=True)
+                return await self._read(key, group, consumer, count, block_ms, reclaim_after_ms)
+
+    async def _read(
+        self, key: str, group: str, consumer: str, count: int, block_ms: int, reclaim_after_ms: int
+    ) -> list[Entry]:
+        claimed = await self._valkey.xautoclaim(
+            key, group, consumer, min_idle_time=reclaim_after_ms, count=count
+        )
+        if claimed[1]:
+            return _entries(claimed[1])
+        found = await self._waiting.xreadgroup(
+            group, consumer, {key: ">"}, count=count, block=min(block_ms, LONGEST_BLOCK_MS)
+        )
         return _entries(found[0][1]) if found else []
 
     async def ack(self, stream: str, group: str, ids: Sequence[str]) -> None:
@@ -381,10 +400,6 @@ class Bus:
         """Batches not acknowledged yet."""
         with _away():
             return int(await self._valkey.xlen(self._stream_key(stream)))
-
-    async def _create_group(self, key: str, group: str) -> None:
-        with contextlib.suppress(ResponseError):  # somebody else was quicker
-            await self._valkey.xgroup_create(key, group, id="0", mkstream=True)
 
     # Keys
 
@@ -429,7 +444,8 @@ class Listener:
             with _away():
                 await self._pubsub.subscribe(self._bus._channel(room))
         try:
-            await asyncio.wait_for(asyncio.shield(future), COMMAND_TIMEOUT_S)
+            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+                await asyncio.shield(future)
         except TimeoutError as error:
             raise BusAway("no answer to a subscription") from error
 
@@ -458,11 +474,13 @@ class Listener:
         loop = asyncio.get_running_loop()
         pubsub = self._bus._waiting.pubsub()
         try:
+            unconfirmed = {"", *self._rooms}  # the channel of no room: a connection must have one
             with _away():
-                # The channel of no room: a connection must have one.
-                await pubsub.subscribe(self._start, *(self._start + room for room in self._rooms))
-            self._pubsub = pubsub
-            unconfirmed = {"", *self._rooms}
+                await pubsub.subscribe(*(self._start + room for room in unconfirmed))
+                self._pubsub = pubsub  # from here on `add` subscribes itself
+                if late := self._rooms.keys() - unconfirmed:
+                    unconfirmed |= late
+                    await pubsub.subscribe(*(self._start + room for room in late))
             heard = loop.time()
             while True:
                 with _away():
@@ -497,13 +515,25 @@ class Listener:
 
 @contextlib.contextmanager
 def _away() -> Iterator[None]:
-    """Turns every failure of the wire into `BusAway`; a command of ours that Valkey refuses stays loud."""
+    """Turns every failure of the wire into `BusAway`; a command of ours that Valkey refuses stays loud.
+
+    The client awaits `asyncio.wait_for`, which on Python 3.11 loses a cancellation that comes in the same
+    moment as the result; a background task would then run on for ever. It is raised here.
+    """
+    task = asyncio.current_task()
+    cancelled = task.cancelling() if task else 0
+    failure: BusAway | None = None
     try:
         yield
     except ResponseError:
         raise
     except (ValkeyError, OSError) as error:
-        raise BusAway(str(error)) from error
+        failure = BusAway(str(error))
+        failure.__cause__ = error
+    if task and task.cancelling() > cancelled:
+        raise asyncio.CancelledError
+    if failure:
+        raise failure
 
 
 def _check_room(room: str) -> None:

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import random
+from typing import Any, cast
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.client import ClientProtocol
+from websockets.frames import Frame
+from websockets.protocol import State as SocketState
+from websockets.uri import parse_uri
+
+from streaming import protocol, rooms
+from streaming.protocol import AnyFrame, Notice, Order, Pin, Resync, Snapshot, Status, Tick
+from streaming.rooms import Room, Slice
+from tests.streaming.test_protocol import frames
+
+
+class Reader:
+    """Stands for a viewer: takes bytes, follows the room as a page does."""
+
+    def __init__(self) -> None:
+        self._client = ClientProtocol(parse_uri("ws://x/"), state=SocketState.OPEN)
+        self.frames: list[AnyFrame] = []
+        self.state = Snapshot()
+
+    def take(self, data: bytes) -> None:
+        self._client.receive_data(data)
+        for event in self._client.events_received():
+            assert isinstance(event, Frame)
+            frame = protocol.decode(bytes(event.data))
+            self.frames.append(frame)
+            self.state = frame if isinstance(frame, Snapshot) else self.state.after(frame)
+
+
+def loaded(**state: Any) -> Room:
+    room = Room("X")
+    room.load(Snapshot(seq=1, **state))
+    return room
+
+
+def publish(room: Room, frame: AnyFrame, *, staff: bool = False) -> None:
+    stamped = msgspec.structs.replace(frame, seq=room.seq + 1, sent_ms=1)
+    assert room.apply(protocol.encode(stamped), staff=staff) is not None
+
+
+def join(room: Room, reader: Reader, *, staff: bool = False) -> Slice:
+    reader.take(room.snapshot_data())
+    place, _ = room.seat(cast(Any, reader), staff=staff)
+    return place
+
+
+def visit(place: Slice) -> None:
+    """What the gateway does at a visit, without sockets."""
+    room = place.room
+    for reader in place.viewers:
+        cast(Any, reader).take(room.pending(place.seq, staff=place.staff))
+    for reader, seq in place.newcomers.items():
+        cast(Any, reader).take(room.pending(seq, staff=place.staff))
+    place.viewers.update(place.newcomers)
+    place.newcomers.clear()
+    place.seq = room.seq
+
+
+orders = st.builds(
+    Order, code=st.text(), name=st.text(), lines=st.just([]), total=st.integers(), at=st.integers()
+)
+
+
+@given(st.lists(st.one_of(frames, frames, orders), max_size=40), st.randoms(use_true_random=False))
+def test_whenever_they_come_and_are_visited_all_know_the_room(
+    told: list[AnyFrame], chance: random.Random
+) -> None:
+    room = loaded()
+    readers: list[Reader] = []
+    for frame in told:
+        publish(room, frame, staff=isinstance(frame, Order))
+        if chance.random() < 0.3:
+            readers.append(Reader())
+            join(room, readers[-1])
+        for place in room.slices:
+            if chance.random() < 0.3:
+                visit(place)
+    for place in room.slices:
+        visit(place)
+    unnumbered = {"seq": 0, "sent_ms": 0}
+    for reader in readers:
+        assert msgspec.structs.replace(reader.state, **unnumbered) == msgspec.structs.replace(
+            room.snapshot, **unnumbered
+        )
+        seqs = [frame.seq for frame in reader.frames]
+        assert seqs == sorted(set(seqs))
+        assert not any(isinstance(frame, Order | Resync) for frame in reader.frames)
+
+
+def test_the_newest_tick_wins_and_everything_waiting_goes_in_one_piece() -> None:
+    room, reader = loaded(), Reader()
+    place = join(room, reader)
+    for viewers in (1, 2, 3):
+        publish(room, Tick(viewers=viewers, orders=0, units=0))
+    publish(room, Notice(text="a"))
+    publish(room, Notice(text="b"))
+    visit(place)
+    assert [type(frame) for frame in reader.frames] == [Snapshot, Tick, Notice]
+    assert reader.state.viewers == 3
+    assert reader.state.notice == "b"
+    visit(place)
+    assert len(reader.frames) == 3
+
+
+def test_staff_hear_what_viewers_do_not() -> None:
+    room, viewer, helper = loaded(), Reader(), Reader()
+    places = [join(room, viewer), join(room, helper, staff=True)]
+    assert places[0] is not places[1]
+    for code in ("D1", "D2"):
+        publish(room, Order(code=code, name="N***", lines=[], total=1, at=1), staff=True)
+    publish(room, Notice(text="all"))
+    for place in places:
+        visit(place)
+    assert [type(frame) for frame in viewer.frames] == [Snapshot, Notice]
+    assert [type(frame) for frame in helper.frames] == [Snapshot, Order, Order, Notice]
+
+
+def test_whoever_is_too_far_behind_is_given_a_snapshot() -> None:
+    room, reader = loaded(), Reader()
+    place = join(room, reader)
+    for number in range(rooms.KEPT_INCREMENTS + 5):
+        publish(room, protocol.Comments(hidden=[str(number)]))
+    publish(room, Pin(pinned={"code": "B1"}))
+    visit(place)
+    assert [type(frame) for frame in reader.frames] == [Snapshot, Resync, Snapshot]
+    assert reader.state.pinned == {"code": "B1"}
+
+
+def test_a_snapshot_from_the_bus_is_shown_only_if_it_differs() -> None:
+    room, reader = loaded(stock={"A1": 3}), Reader()
+    place = join(room, reader)
+    assert not room.load(Snapshot(seq=room.seq + 1, stock={"A1": 3}, viewers=5))
+    visit(place)
+    assert len(reader.frames) == 1
+    assert room.load(Snapshot(seq=room.seq + 1, stock={"A1": 2}))
+    visit(place)
+    assert [type(frame) for frame in reader.frames] == [Snapshot, Resync, Snapshot]
+    assert reader.state.stock == {"A1": 2}
+    assert not room.load(Snapshot(seq=room.seq - 1, stock={"A1": 9}))
+    assert room.snapshot.stock == {"A1": 2}
+
+
+def test_an_old_message_is_not_told_again() -> None:
+    room = loaded()
+    publish(room, Notice(text="new"))
+    assert room.apply(protocol.encode(Notice(seq=room.seq, text="old"))) is None
+    assert room.snapshot.notice == "new"
+
+
+def test_counts_are_said_again_as_stale_and_still_rise_in_seq() -> None:
+    room, reader = loaded(viewers=7, orders=3, units=4), Reader()
+    place = join(room, reader)
+    for _ in range(2):
+        room.restamp_tick()
+        visit(place)
+    ticks = [frame for frame in reader.frames if isinstance(frame, Tick)]
+    assert [(t.viewers, t.orders, t.units, t.stale) for t in ticks] == [(7, 3, 4, True)] * 2
+    assert ticks[0].seq < ticks[1].seq
+    publish(room, Tick(viewers=8, orders=3, units=4))
+    visit(place)
+    assert (reader.state.viewers, reader.state.stale) == (8, False)
+
+
+def test_slices_are_filled_before_new_ones_are_made() -> None:
+    room = loaded()
+    readers = [Reader() for _ in range(rooms.SLICE * 2 + 1)]
+    places = [join(room, reader) for reader in readers]
+    assert len(room.slices) == 3
+    places[0].remove(cast(Any, readers[0]))
+    room.slices.remove(places[-1])
+    assert join(room, Reader()) is places[0]
+    assert len(room) == rooms.SLICE * 2
+
+
+def test_the_end_is_known_by_its_state() -> None:
+    assert rooms.ends(Status(state=protocol.State.ENDED))
+    assert rooms.ends(Status(state=protocol.State.TAKEN_DOWN))
+    assert not rooms.ends(Status(state=protocol.State.LIVE))
+    assert not rooms.ends(Notice(text=""))
