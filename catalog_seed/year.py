@@ -1,7 +1,7 @@
 """A made year of the province's market, to try screens and measure speed: `python -m catalog_seed.year`.
 
-102 communes (a few of them silent), about 5,000 sessions, as many visits as asked for, page beacons and
-300,000 orders, all marked `demo`. Everything follows from the seed: communes differ in strength, audiences
+102 communes (a few of them silent), about 5,000 sessions, as many visits as asked for, with page beacons and
+orders, all marked `demo`. Everything follows from the seed: communes differ in strength, audiences
 grow, evenings and weekends draw more, some communes fall asleep. One session is the first real one's size:
 150,000 views.
 
@@ -619,9 +619,9 @@ async def make(
 )
 @click.option("--visits", default=2_000_000, show_default=True)
 @click.option("--sessions", "session_count", default=5_000, show_default=True)
-@click.option("--orders", default=300_000, show_default=True)
+@click.option("--orders", type=int, help="Without: 3 for 200 visits.")
 @click.option("--seed", default=66, show_default=True)
-def main(data_dir: Path, visits: int, session_count: int, orders: int, seed: int) -> None:
+def main(data_dir: Path, visits: int, session_count: int, orders: int | None, seed: int) -> None:
     """Make a year of sessions, visits and orders, and roll it up."""
 
     def say(line: str) -> None:
@@ -631,6 +631,7 @@ def main(data_dir: Path, visits: int, session_count: int, orders: int, seed: int
         from commerce.core import migrate
 
         migrate.upgrade(settings.database_url)
+        orders = visits * 3 // 200 if orders is None else orders
         asyncio.run(make(settings.database_url, visits, session_count, orders, seed, say))
 
 

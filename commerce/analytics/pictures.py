@@ -75,6 +75,7 @@ def _project(shapes: Mapping[str, tuple[Mapping[str, Any], float, float]]) -> Ma
     outlines = {}
     for code, (boundary, lon, lat) in shapes.items():
         rings = [_thin([grid(*point) for point in ring]) for ring in _rings(boundary)]
+        rings = [ring for ring in rings if len(ring) > 3]  # islets smaller than a step of the grid
         x, y = grid(lon, lat)
         area = sum(abs(_area(ring)) for ring in rings)
         outlines[code] = Outline(_path(rings), x, y, round(math.sqrt(area)))
