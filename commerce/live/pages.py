@@ -71,10 +71,11 @@ async def session_page(
     if viewer is not None:  # the head of the page shows the name
         return await session_response(request, settings, room, visitor)
     language = current_language.get()
-    body = room.bodies.get(language)
-    if body is None:
-        text = render(request, "market/session.html", **await _context(room))
-        body = room.bodies[language] = Spliced(text, (LIVE_URL, ORDER_KEY))
+    async with room.rendering:  # once, however many come while it is done
+        body = room.bodies.get(language)
+        if body is None:
+            text = render(request, "market/session.html", **await _context(room))
+            body = room.bodies[language] = Spliced(text, (LIVE_URL, ORDER_KEY))
     return _answer(request, settings, room, visitor, body)
 
 

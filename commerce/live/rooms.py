@@ -15,6 +15,7 @@ from streaming.bus import Bus, BusAway
 from streaming.protocol import Snapshot
 
 FRESH_S = 1.0
+RENEW_S = 0.5  # older than this is shown once more while it is read anew
 KEPT = 500  # rooms remembered by a process: more than a province has on a day
 
 
@@ -26,10 +27,12 @@ class Room:
     snapshot: Snapshot
     bodies: dict[str, Spliced] = field(default_factory=dict)
     """Pages made from it, by language; they live as long as it does."""
+    rendering: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Rooms:
-    """The process's memory of rooms."""
+    """The process's memory of rooms. Read anew in the background while they are asked for, so that at any
+    rate of asking nobody but the first waits for a reading."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, tuple[float, Room]] = {}
@@ -39,29 +42,41 @@ class Rooms:
         """At most a second old. Raises `SessionNotFound`."""
         code = code.upper()
         known = self._rooms.get(code)
-        if known is not None and time.monotonic() - known[0] < FRESH_S:
+        age = time.monotonic() - known[0] if known else FRESH_S
+        if known is not None and age < RENEW_S:
             return known[1]
         task = self._reading.get(code)
         if task is None:
             task = self._reading[code] = asyncio.create_task(self._read(bus, code))
-            task.add_done_callback(lambda _: self._reading.pop(code, None))
+            task.add_done_callback(lambda done: self._finished(code, done))
+        if known is not None and age < FRESH_S:
+            return known[1]
         # Shielded: one who goes away must not take the answer from the others who wait for it.
         return await asyncio.shield(task)
 
     def forget(self, code: str) -> None:
-        """After a change made here, so that whoever made it sees it."""
+        """After a change made here, so that whoever made it sees it: also not what is being read now."""
         self._rooms.pop(code.upper(), None)
+        self._reading.pop(code.upper(), None)
 
     def clear(self) -> None:
         self._rooms.clear()
+        self._reading.clear()
 
     async def _read(self, bus: Bus, code: str) -> Room:
         began = time.monotonic()
         room = await read_room(bus, code)
-        if len(self._rooms) >= KEPT:
-            self._rooms.clear()
-        self._rooms[code] = (began, room)
+        if self._reading.get(code) is asyncio.current_task():
+            if len(self._rooms) >= KEPT:
+                self._rooms.clear()
+            self._rooms[code] = (began, room)
         return room
+
+    def _finished(self, code: str, task: asyncio.Task[Room]) -> None:
+        if self._reading.get(code) is task:
+            del self._reading[code]
+        if not task.cancelled():
+            task.exception()  # told to those who waited; a reading in the background is simply tried again
 
 
 async def read_room(bus: Bus, code: str) -> Room:

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from commerce.core import clock
 from commerce.core.db import Sessions
 from commerce.live import service
-from commerce.live.checklist import ONE_VOICE
+from commerce.live.checklist import ONE_VOICE, checklist
 from commerce.live.errors import NotReady
 from commerce.live.models import Deal, LiveSession, LiveSessionHistory, LiveState, Pin
 from commerce.live.service import Offer
@@ -33,7 +33,6 @@ async def start_both(sessions: Sessions, monkeypatch: pytest.MonkeyPatch) -> lis
     """Both have read the checklist before either has started."""
     pair = await two_sessions_of_one_commune(sessions)
     both_have_read = asyncio.Barrier(2)
-    checklist = service.checklist
 
     async def read_and_wait(*arguments: Any) -> Any:
         found = await checklist(*arguments)
@@ -98,7 +97,7 @@ async def test_without_the_lock_taps_double(sessions: Sessions, monkeypatch: pyt
     together = asyncio.Barrier(6)
 
     async def unlocked(db: Any, code: str, *_: Any) -> LiveSession:
-        session = (await db.scalars(select(LiveSession).where(LiveSession.code == code))).one()
+        session: LiveSession = (await db.scalars(select(LiveSession).where(LiveSession.code == code))).one()
         async with asyncio.timeout(10):
             await together.wait()
         return session
