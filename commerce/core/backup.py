@@ -29,7 +29,7 @@ from urllib.parse import unquote, urlsplit
 import asyncpg
 
 from commerce.core.embedded import Engines
-from commerce.core.embedded.folder import read_json, write_private
+from commerce.core.embedded.folder import make_passable, read_json, write_private
 from commerce.core.embedded.postgres import bin_folder
 from commerce.core.settings import Settings
 from commerce.core.storage import Storage
@@ -86,7 +86,7 @@ def restore(source: Path, data_dir: Path, environ: dict[str, str], report: Repor
     secret = str(read_json(source / "secrets.json")["secret_key"])
     if environ.get("CHOPHIEN_SECRET_KEY", secret) != secret:
         raise BackupError("CHOPHIEN_SECRET_KEY is not the key of this copy: unset it, or set the copy's own.")
-    data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+    make_passable(data_dir)
     try:
         write_private(data_dir / "secrets.json", {"secret_key": secret})
         with Engines(data_dir, environ, report) as engines:

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import httpx
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, ViewportSize, async_playwright
 
+from commerce.core.embedded import temporary_folder
 from tests.browser import chromium
 
 SCREENS = Path(__file__).parents[1] / "screens"
@@ -58,8 +58,7 @@ class Market:
 
 @pytest.fixture(scope="session")
 def market() -> Iterator[Market]:
-    with tempfile.TemporaryDirectory(prefix="chophien-browser-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         port = free_port()
         log = (folder / "demo.log").open("w+")
         command = [sys.executable, "-m", "commerce.cli", "demo", "--data-dir", str(folder / "data")]

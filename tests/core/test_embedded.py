@@ -27,6 +27,7 @@ from botocore.config import Config
 
 from commerce.core.embedded import (
     DataFolder,
+    EngineError,
     EngineFailed,
     Engines,
     FolderInUse,
@@ -276,20 +277,40 @@ def test_as_a_normal_user() -> None:
             eventually(lambda: not [pid for pid in pids.values() if alive(pid)])
 
 
-def test_in_a_folder_that_is_closed_to_others() -> None:
-    """As /root is: PostgreSQL's user cannot get in, so root's PostgreSQL keeps its files elsewhere."""
-    closed = Path(tempfile.mkdtemp(prefix="chophien-"))  # 0700
+@pytest.fixture
+def closed() -> Iterator[Path]:
+    """A folder that only its owner may enter, as /root is, and an umask that keeps new ones so."""
+    path = Path(tempfile.mkdtemp(prefix="chophien-"))
+    before = os.umask(0o077)
+    yield path
+    os.umask(before)
+    home = path / "market" / "postgres"
+    if home.is_symlink():
+        shutil.rmtree(home.readlink(), ignore_errors=True)
+    shutil.rmtree(path)
+
+
+def test_in_a_folder_that_is_closed_to_others(closed: Path) -> None:
+    """PostgreSQL's own user cannot get in, so root's PostgreSQL keeps its files elsewhere."""
     folder = closed / "market"
-    try:
-        with Engines(folder, environ={}) as engines:
-            write_everywhere(engines.environment(), "kept")
-        with Engines(folder, environ={}) as engines:
-            assert read_everywhere(engines.environment(), "kept") == KEPT
-        assert (folder / "postgres").is_symlink() == (os.geteuid() == 0)
-    finally:
-        if (folder / "postgres").is_symlink():
-            shutil.rmtree((folder / "postgres").readlink())
-        shutil.rmtree(closed)
+    with Engines(folder, {}, only=["postgres"]) as engines:
+        url = engines.environment()["CHOPHIEN_DATABASE_URL"]
+        sql(url, "CREATE TABLE kept AS SELECT 1 AS value")
+    with Engines(folder, {}, only=["postgres"]):
+        assert sql(url, "SELECT value FROM kept") == 1
+    home = folder / "postgres"
+    assert home.is_symlink() == (os.geteuid() == 0)
+    if home.is_symlink():
+        shutil.rmtree(home.readlink())
+        with pytest.raises(EngineError, match="not there any more"), Engines(folder, {}, only=["postgres"]):
+            pass
+
+
+def test_a_strict_umask_keeps_nobody_out_of_its_own_folder(closed: Path) -> None:
+    closed.chmod(0o711)
+    with Engines(closed / "market", {}, only=["postgres"]) as engines:
+        assert sql(engines.environment()["CHOPHIEN_DATABASE_URL"], "SELECT 1") == 1
+    assert not (closed / "market" / "postgres").is_symlink()
 
 
 # The keeper of processes

@@ -14,11 +14,9 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +24,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from commerce.core.embedded import temporary_folder
 from tests.browser.conftest import free_port
 from tests.core.processes import children
 
@@ -141,11 +140,11 @@ async def until(reached: Callable[[], bool], seconds: float, what: str) -> float
 @contextlib.asynccontextmanager
 async def market() -> AsyncIterator[tuple[str, int]]:
     """(address, supervisor's pid) of a demo market without crowd."""
-    with tempfile.TemporaryDirectory(prefix="chophien-survival-") as name:
+    with temporary_folder() as folder:
         port = free_port()
-        log = Path(name) / "log"
+        log = folder / "log"
         with log.open("w") as output:
-            command = [sys.executable, "-m", "commerce.cli", "demo", "--data-dir", f"{name}/data"]
+            command = [sys.executable, "-m", "commerce.cli", "demo", "--data-dir", f"{folder}/data"]
             process = subprocess.Popen(
                 [*command, "--port", str(port), "--crowd", "0"],
                 stdout=output,

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from commerce.core.embedded.errors import FolderInUse, FolderUnusable
+from commerce.core.embedded.errors import EngineError, FolderInUse, FolderUnusable
 
 # Below the range the kernel takes for outgoing connections (32768 and up on Linux), else a connection of ours
 # could sit on a remembered port at the next start.
@@ -38,8 +38,7 @@ class DataFolder:
         self._lock: int | None = None
         self._engines_lock: int | None = None
         try:
-            # Others may pass through (PostgreSQL runs as another user when we are root) but not list or read.
-            self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
+            make_passable(self.path)
             self.logs.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise FolderUnusable(self.path, error.strerror or str(error)) from error
@@ -111,6 +110,14 @@ class DataFolder:
         return chosen
 
 
+def make_passable(path: Path) -> None:
+    """Make a folder that others may pass through (PostgreSQL runs as another user when we are root) but
+    neither list nor read, whatever the umask says. One that is there stays as it is."""
+    if not path.exists():
+        path.mkdir(parents=True)
+        path.chmod(0o711)
+
+
 SECRETS = ("secret_key", "postgres_owner", "postgres_superuser", "valkey", "s3_access_key", "s3_secret_key")
 
 
@@ -154,7 +161,7 @@ def pick_port(avoid: set[int]) -> int:
         # SeaweedFS opens a second listener at its admin port + 10,000, hence the second look.
         if port not in avoid and port_is_free(port) and port_is_free(port + 10_000):
             return port
-    raise FolderUnusable(Path(), f"no port is free between {PORTS.start} and {PORTS.stop}")
+    raise EngineError(f"No port is free between {PORTS.start} and {PORTS.stop}: end other programs.")
 
 
 def holder(path: Path) -> str | None:

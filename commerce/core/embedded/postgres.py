@@ -22,6 +22,7 @@ from pathlib import Path
 
 from commerce.core.embedded.engine import Engine
 from commerce.core.embedded.errors import EngineError
+from commerce.core.embedded.folder import make_passable
 from commerce.core.embedded.processes import Program
 
 OWNER = DATABASE = "chophien"
@@ -116,9 +117,16 @@ class Postgres(Engine):
 
     def _make_home(self) -> None:
         link = self.folder.path / "postgres"
+        if link.is_symlink() and not link.exists():
+            raise EngineError(
+                f"PostgreSQL's files for {self.folder.path} were in {link.readlink()} and are not there any "
+                "more. Bring them back, or remove the data folder and restore a backup."
+            )
         if self._user is not None and not link.exists() and not reachable(self.folder.path, self._user):
-            ELSEWHERE.mkdir(mode=0o755, parents=True, exist_ok=True)
-            link.symlink_to(ELSEWHERE / secrets.token_hex(6))
+            make_passable(ELSEWHERE)
+            elsewhere = ELSEWHERE / secrets.token_hex(6)
+            elsewhere.mkdir(mode=0o700)
+            link.symlink_to(elsewhere)
         self._home.mkdir(mode=0o700, exist_ok=True)
         if self._user is not None:
             os.chown(self._home, *self._user)
