@@ -119,6 +119,9 @@ async def product(
         "sort_key": sort_key(name),
         "unit": "kg",
         "industry": "food",
+        "origin": "Xã Ea Knuếc",
+        "shelf_life": "5 ngày",
+        "art": "durian",
         "state": "approved",
         "papers_checked_at": clock.now(),
     }

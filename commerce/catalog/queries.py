@@ -195,11 +195,18 @@ async def products_by_id(
     return dict(zip((row.Product.id for row in rows), await _views(db, rows), strict=True))
 
 
-async def product_page(db: AsyncSession, code: str, *, on: date | None = None) -> ProductPage:
-    """Everything the public may know of a product on sale. Raises `ProductNotFound`."""
+async def product_page(
+    db: AsyncSession, code: str, *, on: date | None = None, on_sale_only: bool = True
+) -> ProductPage:
+    """Everything the public may know of a product on sale; the office sees the same page before it is.
+
+    Raises `ProductNotFound`.
+    """
     on = on or clock.today()
     query = _products(on).add_columns(_on_sale().label("products"))
-    row = (await db.execute(query.where(*SHOWN, Product.code == _plain(code)))).first()
+    row = (
+        await db.execute(query.where(*(SHOWN if on_sale_only else ()), Product.code == _plain(code)))
+    ).first()
     if row is None:
         raise ProductNotFound
     product: Product = row.Product

@@ -125,9 +125,9 @@ async def product(request: AnyRequest, code: FromPath[str]) -> Response[str]:
         seller=_seller_card(found.seller),
         commune=view.commune,
         recognition=found.recognition,
-        on_air=_session_card(on_air, 0) if on_air else None,
+        on_air=session_card(on_air, 0) if on_air else None,
         offer_code=offer_code,
-        shown_in=[_session_card(session, 0) for session in replays],
+        shown_in=[session_card(session, 0) for session in replays],
         others=[_product_card(other, selling) for other in others],
     )
 
@@ -185,11 +185,11 @@ async def _sessions(db: AsyncSession, commune: str | None = None) -> dict[LiveSt
 async def _session_cards(request: AnyRequest, groups: dict[LiveState, list[Session]]) -> dict[str, Any]:
     """`on_air` (most watched first), `coming` and `replays`."""
     viewers = await _viewers(request.app.state.bus, groups[LiveState.LIVE])
-    on_air = [_session_card(session, viewers[session.code]) for session in groups[LiveState.LIVE]]
+    on_air = [session_card(session, viewers[session.code]) for session in groups[LiveState.LIVE]]
     return {
         "on_air": sorted(on_air, key=lambda card: -card["viewers"]),
-        "coming": [_session_card(session, 0) for session in groups[LiveState.SCHEDULED]],
-        "replays": [_session_card(session, 0) for session in groups[LiveState.ENDED]],
+        "coming": [session_card(session, 0) for session in groups[LiveState.SCHEDULED]],
+        "replays": [session_card(session, 0) for session in groups[LiveState.ENDED]],
     }
 
 
@@ -267,7 +267,7 @@ async def _totals(db: AsyncSession) -> dict[str, int]:
 # ---- shapes the templates know (templates/components.html)
 
 
-def _session_card(session: Session, viewers: int) -> Card:
+def session_card(session: Session, viewers: int) -> Card:
     return {
         "code": session.code,
         "title": session.title,
