@@ -88,6 +88,7 @@ class Desk:
         if self._engine is not None:
             await self._engine.dispose()
         self._writer = self._engine = None
+        self._arrived = asyncio.Event()  # an event belongs to the loop that first waited for it
         self._closing = False
 
     # ---- the writer

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +24,8 @@ from commerce.core.errors import NotFound
 from commerce.live.models import LiveSession
 from commerce.orders.models import Order, OrderHistory, OrderLine
 from commerce.payments.models import Payment
+
+T = TypeVar("T")
 
 SNAPSHOT_S = 1.0
 COMMUNES_S = 60.0
@@ -115,46 +118,66 @@ async def read_lineup(code: str) -> Lineup:
     return Lineup(session.id, session.code, session.demo, items)
 
 
+async def read_communes(_: str) -> frozenset[str]:
+    """Codes of the province's communes."""
+    async with sessions.read() as db:
+        return frozenset(await db.scalars(select(Commune.code)))
+
+
+class Remembered(Generic[T]):
+    """What `read` says of a key, at most `seconds` old; many who ask at once cause one question.
+
+    Without that the first thousand buyers of a session would ask the database a thousand times at once.
+    """
+
+    def __init__(self, read: Callable[[str], Coroutine[None, None, T]], seconds: float) -> None:
+        self._read = read
+        self._seconds = seconds
+        self._known: dict[str, tuple[float, T]] = {}
+        self._asking: dict[str, asyncio.Task[T]] = {}
+
+    async def get(self, key: str) -> T:
+        """Raises what `read` raises."""
+        known = self._known.get(key)
+        if known and time.monotonic() - known[0] < self._seconds:
+            return known[1]
+        asked = self._asking.get(key)
+        if asked is None:
+            asked = self._asking[key] = asyncio.create_task(self._ask(key))
+            asked.add_done_callback(lambda _: self._asking.pop(key, None))
+        # Shielded: one who goes away must not take the answer from the others who wait for it.
+        return await asyncio.shield(asked)
+
+    async def _ask(self, key: str) -> T:
+        began = time.monotonic()
+        found = await self._read(key)
+        if len(self._known) > 1_000:
+            self._known.clear()
+        self._known[key] = (began, found)
+        return found
+
+    def forget(self) -> None:
+        self._known.clear()
+
+
 class Snapshots:
-    """Line-ups and communes as they were at most a moment ago; many who ask at once cause one question."""
+    """The process's memory of line-ups and communes."""
 
     def __init__(self) -> None:
-        self._lineups: dict[str, tuple[float, Lineup]] = {}
-        self._communes: tuple[float, frozenset[str]] = (-COMMUNES_S, frozenset())
-        self._asking: dict[str, asyncio.Future[Lineup]] = {}
+        self._lineups = Remembered(read_lineup, SNAPSHOT_S)
+        self._communes = Remembered(read_communes, COMMUNES_S)
 
     async def lineup(self, code: str) -> Lineup:
         """Raises `NotFound`."""
-        known = self._lineups.get(code)
-        if known and time.monotonic() - known[0] < SNAPSHOT_S:
-            return known[1]
-        asked = self._asking.get(code)
-        if asked is None:
-            asked = self._asking[code] = asyncio.ensure_future(self._read(code))
-            asked.add_done_callback(lambda _: self._asking.pop(code, None))
-        # Shielded: a buyer who goes away must not take the answer from the others who wait for it.
-        return await asyncio.shield(asked)
-
-    async def _read(self, code: str) -> Lineup:
-        began = time.monotonic()
-        lineup = await read_lineup(code)
-        if len(self._lineups) > 1_000:
-            self._lineups.clear()
-        self._lineups[code] = (began, lineup)
-        return lineup
+        return await self._lineups.get(code)
 
     async def communes(self) -> frozenset[str]:
         """Codes of the province's communes."""
-        at, codes = self._communes
-        if not codes or time.monotonic() - at >= COMMUNES_S:
-            async with sessions.read() as db:
-                codes = frozenset(await db.scalars(select(Commune.code)))
-            self._communes = (time.monotonic(), codes)
-        return codes
+        return await self._communes.get("")
 
     def forget(self) -> None:
-        self._lineups.clear()
-        self._communes = (-COMMUNES_S, frozenset())
+        self._lineups.forget()
+        self._communes.forget()
 
 
 snapshots = Snapshots()

@@ -1,0 +1,200 @@
+"""Any history of orders, payments, cancellations, expiries and refunds leaves the books in order.
+
+Hypothesis writes the histories; after every step the invariants are read from PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Coroutine, Iterator
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from commerce.core.db import sessions
+from commerce.core.errors import MarketError
+from commerce.core.roles import Identity, Role
+from commerce.core.settings import Settings
+from commerce.orders import service
+from commerce.orders.desk import desk
+from commerce.orders.expiry import expire_orders
+from commerce.orders.queries import snapshots
+from commerce.payments import notices, queries, receiving, refunds
+from commerce.payments.receiving import Credit
+from tests.orders.market import PRICE, Market, change, ledger_is_right, one, open_market, order_request
+
+T = TypeVar("T")
+OFFICE = Identity(1, 1, "Cán bộ", "0900000003", frozenset({(Role.OFFICER, "24505")}))
+_numbers = itertools.count(1)
+
+# Each is a sentence that must be true, as a query that finds what contradicts it.
+INVARIANTS = {
+    "stock is never negative and never promised twice": (
+        "SELECT count(*) FROM stock WHERE reserved < 0 OR reserved > on_hand"
+    ),
+    "what is promised is what open orders hold": """
+        SELECT count(*) FROM (
+            SELECT s.grade_id, s.reserved, coalesce(sum(l.quantity), 0) AS held FROM stock s
+            LEFT JOIN (SELECT l.* FROM order_line l JOIN "order" o ON o.id = l.order_id
+                WHERE o.state IN ('placed', 'confirmed', 'packed')) l USING (grade_id)
+            GROUP BY s.grade_id, s.reserved) x WHERE reserved <> held
+    """,
+    "paid is never above the total": """
+        SELECT count(*) FROM payment p JOIN "order" o ON o.id = p.order_id WHERE p.paid > o.total
+    """,
+    "what was counted is what was paid": """
+        SELECT count(*) FROM payment p WHERE p.paid <> coalesce(
+            (SELECT sum(counted) FROM receipt r WHERE r.payment_id = p.id), 0)
+    """,
+    "refunds are never above what was paid": """
+        SELECT count(*) FROM payment p WHERE p.paid < coalesce(
+            (SELECT sum(amount) FROM refund r WHERE r.payment_id = p.id AND NOT of_excess), 0)
+    """,
+    "all money of a closed order is back or wanted back": """
+        SELECT count(*) FROM payment p JOIN "order" o ON o.id = p.order_id
+        WHERE o.state IN ('cancelled', 'expired') AND p.paid <> coalesce(
+            (SELECT sum(amount) FROM refund r WHERE r.payment_id = p.id AND NOT of_excess), 0)
+    """,
+    "every dong that came is counted, wanted back, proves a tick by hand, or is unmatched": """
+        SELECT count(*) FROM receipt r WHERE outcome <> 'unmatched' AND confirms IS NULL AND amount <> counted
+            + coalesce((SELECT sum(amount) FROM refund f WHERE f.receipt_id = r.id AND of_excess), 0)
+    """,
+    "an order is what its lines say": """
+        SELECT count(*) FROM "order" o WHERE total <>
+            (SELECT sum(amount) FROM order_line l WHERE l.order_id = o.id)
+    """,
+    "history ends where the order is": """
+        SELECT count(*) FROM "order" o WHERE state <>
+            (SELECT after FROM order_history h WHERE h.subject_id = o.id ORDER BY id DESC LIMIT 1)
+    """,
+}
+
+
+class Histories(RuleBasedStateMachine):
+    runner: ClassVar[asyncio.Runner]
+    settings: ClassVar[Settings]
+    market: Market
+    orders: Bundle[tuple[str, str, int]] = Bundle("orders")
+
+    def do(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The answer, or None for a refusal, which must have changed nothing the invariants see."""
+
+        async def tried() -> T | None:
+            try:
+                return await work
+            except MarketError:
+                return None
+
+        return self.runner.run(tried())
+
+    @initialize()
+    def open(self) -> None:
+        async def fresh() -> Market:
+            snapshots.forget()
+            await change("TRUNCATE live_session, seller, purchase, person, receipt, webhook_event CASCADE")
+            return await open_market(A1=6, A2=3)
+
+        self.market = self.runner.run(fresh())
+
+    @rule(
+        target=orders,
+        a1=st.integers(0, 3),
+        a2=st.integers(0, 2),
+        payment=st.sampled_from(["cod", "vietqr"]),
+    )
+    def order(self, a1: int, a2: int, payment: str) -> Any:
+        lines = {code: quantity for code, quantity in (("A1", a1), ("A2", a2)) if quantity}
+        answer = self.do(
+            service.place_order(
+                self.settings,
+                "EAKNUEC",
+                order_request(payment=payment, **lines),
+                idempotency_key=f"k{next(_numbers)}",
+            )
+        )
+        return multiple(*((o.code, o.key, o.total) for o in answer.orders)) if answer else multiple()
+
+    @rule(order=orders, share=st.sampled_from([1, 2, 2, 3]), copies=st.integers(1, 2))
+    def pay(self, order: tuple[str, str, int], share: int, copies: int) -> None:
+        """Half, all, or half too much of the price comes, told once or twice."""
+        credit = Credit("sepay", str(next(_numbers)), order[2] * share // 2, memo=f"ck {order[0]}")
+        for _ in range(copies):
+            self.do(notices.apply_once(credit, self.market.goods["A1"].seller_id, {}))
+
+    @rule(amount=st.just(PRICE))
+    def pay_for_nothing(self, amount: int) -> None:
+        credit = Credit("sepay", str(next(_numbers)), amount, memo="tien")
+        self.do(notices.apply_once(credit, self.market.goods["A1"].seller_id, {}))
+
+    @rule(order=orders)
+    def tick_by_hand(self, order: tuple[str, str, int]) -> None:
+        self.do(receiving.receive_by_hand(OFFICE, order[0]))
+
+    @rule(order=orders)
+    def cancel(self, order: tuple[str, str, int]) -> None:
+        self.do(service.cancel_order(order[0], order[1], "", public_url=""))
+
+    @rule(order=orders)
+    def time_is_up(self, order: tuple[str, str, int]) -> None:
+        past = (
+            "UPDATE \"order\" SET expires_at = now() - interval '1 s' WHERE code = :c AND expires_at > now()"
+        )
+        self.runner.run(change(past, c=order[0]))
+        self.runner.run(expire_orders())
+
+    @rule(order=orders, amount=st.sampled_from([1, PRICE, 3 * PRICE]))
+    def refund(self, order: tuple[str, str, int], amount: int) -> None:
+        self.do(refunds.refund_order(OFFICE, order[0], amount, "thử"))
+
+    @rule()
+    def send_refunds_back(self) -> None:
+        for row in self.runner.run(queries.open_refunds(OFFICE)):
+            self.do(refunds.finish_by_hand(OFFICE, row.id, "FT"))
+
+    @rule(order=orders)
+    def settle_unmatched(self, order: tuple[str, str, int]) -> None:
+        for row in self.runner.run(queries.unmatched(OFFICE))[:1]:
+            self.do(receiving.settle_unmatched(OFFICE, row.id, code=order[0]))
+
+    @invariant()
+    def books_are_in_order(self) -> None:
+        for sentence, contradiction in INVARIANTS.items():
+            assert self.runner.run(one(contradiction)) == 0, sentence
+        assert self.runner.run(ledger_is_right()), "the ledger explains the balance"
+
+
+@pytest.fixture
+def machine(settings: Settings) -> Iterator[type[Histories]]:
+    """The machine with a loop of its own: rules are plain functions."""
+    with asyncio.Runner() as runner:
+        sessions.configure(settings.database_url)
+        Histories.runner, Histories.settings = runner, settings
+        yield Histories
+
+        async def end() -> None:
+            await desk.close()
+            snapshots.forget()
+            await sessions.close()
+
+        runner.run(end())
+
+
+def test_any_history_leaves_the_books_in_order(machine: type[Histories]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=25, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
