@@ -1,7 +1,8 @@
 """The web process: create_app() puts the market together; serve() runs it.
 
 A module takes part by having an `api.py` (mounted under /api/v1) and a `pages.py` (mounted at /), each with
-`ROUTES`; `live` also has a `home.py` of the market's own pages and an `office.py` of the commune's staff.
+`ROUTES`; `live` also has a `home.py` of the market's own pages and an `office.py` of the commune's staff,
+`orders` a `stall.py` of the farmer's.
 `WEBHOOKS` in api.py are mounted outside /api/v1; `LIFESPANS` are entered at start, left at stop.
 """
 
@@ -97,6 +98,7 @@ def create_app(settings: Settings) -> Litestar:
             *collect("pages", "ROUTES"),
             *collect("home", "ROUTES"),
             *collect("office", "ROUTES"),
+            *collect("stall", "ROUTES"),
             *collect("api", "WEBHOOKS"),
             Router("/api/v1", route_handlers=[*collect("api", "ROUTES")]),
             *static.ROUTES,

@@ -24,7 +24,7 @@ async def stall(client: httpx.AsyncClient, sessions: Sessions) -> Stall:
     async with sessions.begin() as db:
         person = await factories.person(db, Role.SELLER)
         seller = await factories.seller(db, person_id=person)
-        made, grades = await factories.product(db, seller, grades={"A": (95_000, 50)}, code="sau-rieng")
+        _, grades = await factories.product(db, seller, grades={"A": (95_000, 50)}, code="sau-rieng")
         host = await factories.person(db, Role.HOST)
         await factories.live_session(db, host, {"A1": grades["A"]}, code="CHO")
         token = await factories.token(db, person)
