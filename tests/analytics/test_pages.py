@@ -1,0 +1,235 @@
+"""The province's pages over HTTP: what they say, to whom, and what they let be sent."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import httpx
+import openpyxl
+import pytest
+from sqlalchemy import text
+
+from catalog_seed import loader
+from commerce.analytics import rollup
+from commerce.core import db as core_db
+from commerce.core.roles import Role
+from tests import factories
+from tests.analytics import worlds
+from tests.analytics.test_api import SignIn, code_of, played, sign_in
+
+__all__ = ["sign_in"]
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 40
+PERIOD = {"from": "2025-08-24", "to": "2025-08-25"}
+
+
+@pytest.fixture
+async def market(app: object) -> worlds.Stage:
+    """All 102 communes, one of them with two sessions that are over and counted."""
+    await loader.seed()
+    stage = await worlds.set_stage()
+    await played(stage)
+    for session_id in stage.session_ids:
+        await rollup.roll_up_session(session_id)
+    return stage
+
+
+async def get(client: httpx.AsyncClient, path: str, headers: dict[str, str], **params: str) -> str:
+    answer = await client.get(path, params=params, headers=headers)
+    assert answer.status_code == 200, answer.text[:500]
+    return answer.text
+
+
+async def test_the_map_has_all_102_each_with_its_colour_and_reason(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    page = await get(client, "/province", await sign_in(Role.PROVINCE), **PERIOD)
+    drawn = re.findall(r'<path class="land" d="[^"]+" fill="url\(#p-(\w+)\)"><title>([^<]+)</title>', page)
+    assert len(drawn) == 102
+    reasons = {title.split(":")[0]: (colour, title) for colour, title in drawn}
+    assert reasons["Xã Ea Knuếc"][0] == "green"
+    assert reasons["Phường Buôn Ma Thuột"] == ("red", "Phường Buôn Ma Thuột: Đỏ. Chưa có phiên nào.")
+    assert len(re.findall(r'<a class="tile tile-', page)) == 102
+    paths = re.findall(r'<path class="land" d="([^"]+)"', page)
+    assert all(re.fullmatch(r"(M\d+ \d+l(-?\d+ -?\d+ ?)+z)+", path) for path in paths)
+
+
+async def test_outlines_lie_where_their_communes_are(client: httpx.AsyncClient, market: worlds.Stage) -> None:
+    from commerce.analytics import pictures
+
+    async with core_db.sessions.read() as db:
+        drawn = await pictures.province_map(db)
+        codes = {
+            row.short_name: row.code for row in await db.execute(text("SELECT short_name, code FROM commune"))
+        }
+    place = {name: drawn.outlines[code] for name, code in codes.items()}
+    assert place["Tuy Hòa"].x > place["Ea Knuếc"].x > place["Buôn Đôn"].x, "the sea is in the east"
+    assert place["Ea Súp"].y < place["Buôn Ma Thuột"].y < place["Krông Nô"].y, "north is up"
+
+
+async def test_sorting_filtering_and_colours_narrow_the_table(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    headers = await sign_in(Role.PROVINCE)
+    page = await get(client, "/province", headers, sort="orders", kind="xã", **PERIOD)
+    rows = re.findall(r'<th scope="row" class="stick"><a href="/province/communes/(\d+)', page)
+    assert len(rows) == 88
+    assert rows[0] == factories.EA_KNUEC
+    green = await get(client, "/province", headers, colour="green", **PERIOD)
+    assert len(re.findall(r'<th scope="row" class="stick"><a', green)) == 1
+
+
+async def test_a_session_page_shows_every_figure_with_its_definition(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    code = await code_of(market.session_ids[0])
+    page = await get(client, f"/province/sessions/{code}", await sign_in(Role.HOST))
+    for words in ("260.000 ₫", "Lượt xem từ 10 giây trở lên.", "Giá trị đặt hàng", "Mã QR", "17:00"):
+        assert words in page, words
+    behind = await get(client, f"/province/sessions/{code}/rows", await sign_in(Role.HOST), what="orders")
+    assert "190000" in behind
+    assert "helper" in behind
+
+
+async def test_a_commune_is_not_shown_to_its_neighbour(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    code = await code_of(market.session_ids[0])
+    other = await sign_in(Role.OFFICER, "24490")
+    for path in (
+        f"/province/sessions/{code}",
+        f"/province/sessions/{code}/rows",
+        f"/province/communes/{factories.EA_KNUEC}",
+        "/province",
+    ):
+        assert (await client.get(path, headers=other)).status_code == 403, path
+    assert "Ea Knuếc" in await get(
+        client, f"/province/communes/{factories.EA_KNUEC}", await sign_in(Role.OFFICER)
+    )
+
+
+async def test_two_to_five_communes_are_compared(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    headers = await sign_in(Role.PROVINCE)
+    answer = await client.get(
+        "/province/compare", params={"c": ["24505", "24490"], **PERIOD}, headers=headers
+    )
+    assert answer.status_code == 200
+    assert len(re.findall('<figure class="multiple">', answer.text)) == 2
+    one = await client.get("/province/compare", params={"c": "24505"}, headers=headers)
+    assert one.status_code == 422
+
+
+async def test_rules_are_set_by_form_and_change_the_colours(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    headers = await sign_in(Role.PROVINCE)
+    form = {"kind-0": "below", "measure-0": "cvr", "yellow-0": "99", "red-0": "80,5"}
+    assert (await client.post("/province/rules", data=form, headers=headers)).status_code == 303
+    page = await get(client, "/province", headers, **PERIOD)
+    assert "Tỷ lệ mua 66,7 %, dưới mốc 80,5 %." in page
+    bad = await client.post("/province/rules", data=form | {"red-0": "nhiều"}, headers=headers)
+    assert bad.status_code == 422
+    assert "Xin ghi một số." in bad.text
+
+
+async def test_tables_leave_as_csv_and_xlsx(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    headers = await sign_in(Role.PROVINCE)
+    answer = await client.get("/province/export.csv", params=PERIOD, headers=headers)
+    lines = answer.content.decode("utf-8-sig").splitlines()
+    assert len(lines) == 103
+    (own,) = [line for line in lines if line.startswith("24505,")]
+    assert own.startswith("24505,Xã Ea Knuếc,Xanh,Đạt mọi mốc của tỉnh.,2,")
+    answer = await client.get("/province/sessions.xlsx", params=PERIOD, headers=headers)
+    sheet = openpyxl.load_workbook(io.BytesIO(answer.content)).active
+    assert sheet is not None
+    rows = list(sheet.iter_rows(values_only=True))
+    assert len(rows) == 3
+    assert 260_000 in rows[1]
+    assert (await client.get("/province/secrets.csv", headers=headers)).status_code == 404
+
+
+async def test_a_cell_that_begins_like_a_formula_is_text(market: worlds.Stage) -> None:
+    from commerce.analytics.exports import Table, as_csv, as_xlsx
+
+    table = Table("t", ["a"], [["=1+1"], ["@x"], [3]])
+    assert as_csv(table).decode("utf-8-sig").split() == ["a", "'=1+1", "'@x", "3"]
+    sheet = openpyxl.load_workbook(io.BytesIO(as_xlsx([table]))).active
+    assert sheet is not None
+    assert sheet["A2"].value == "=1+1"
+    assert sheet["A2"].data_type == "s"
+
+
+async def test_ocop_products_leave_by_the_ministrys_columns(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    async with core_db.sessions.begin() as db:
+        await db.execute(
+            text("""
+                INSERT INTO recognition (product_id, stars, decision, issuer, granted_on, expires_on)
+                SELECT id, 4, 'QĐ 1', 'UBND tỉnh', '2025-01-01', '2027-12-31' FROM product
+            """)
+        )
+    params = {"from": "2025-01-01", "to": "2025-12-31"}
+    answer = await client.get("/province/PTNT_OCOP.csv", params=params, headers=await sign_in(Role.PROVINCE))
+    head, row = answer.content.decode("utf-8-sig").splitlines()
+    assert head == (
+        "MA_OCOP,Ma_DonViHanhChinh,Ma_ThoiGian,Ma_SanPham,TenSanPham,XepHang,ChuTheSXKD,DoanhThuNam,TrangThai"
+    )
+    assert row.split(",")[1:3] == ["24505", "2025"]
+    assert ",4," in row
+    assert ",260000," in row
+
+
+async def test_outside_reach_is_reported_with_proof_and_stands_apart(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn, settings: object
+) -> None:
+    code = await code_of(market.session_ids[0])
+    path, host = f"/province/sessions/{code}/outside", await sign_in(Role.HOST)
+    bare = await client.post(
+        path, files={"network": (None, "tiktok"), "reach": (None, "700000")}, headers=host
+    )
+    assert bare.status_code == 422
+    sent = await client.post(
+        path,
+        data={"network": "tiktok", "reach": "700.000", "views": "150000"},
+        files={"proof": ("a.png", PNG, "image/png")},
+        headers=host,
+    )
+    assert sent.status_code == 303, sent.text[:300]
+    api = f"/api/v1/analytics/live-sessions/{code}"
+    body = (await client.get(api, headers=host)).json()
+    assert [(o["network"], o["reach"], o["read_from_api"]) for o in body["outside"]] == [
+        ("tiktok", 700_000, False)
+    ]
+    assert body["measures"]["reach"] == 3, "never added to ours"
+    page = await get(client, f"/province/sessions/{code}", host)
+    (link,) = re.findall(r'href="(/province/sessions/\w+/outside/\d+)"', page)
+    picture = await client.get(link, headers=host)
+    assert (picture.content, picture.headers["content-type"]) == (PNG, "image/png")
+    stranger = await sign_in(Role.HOST, "24490")
+    other = await client.post(
+        path,
+        data={"network": "tiktok", "reach": "1"},
+        files={"proof": ("a.png", PNG, "image/png")},
+        headers=stranger,
+    )
+    assert other.status_code == 403
+    assert (await client.post(f"{link}/withdraw", headers=host)).status_code == 303
+    assert (await client.get(api, headers=host)).json()["outside"] == []
+
+
+async def test_what_is_on_air_is_shown_with_its_orders(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    headers = await sign_in(Role.PROVINCE)
+    assert "không có phiên nào" in await get(client, "/province/live", headers)
+    async with core_db.sessions.begin() as db:
+        host = await factories.person(db, Role.HOST)
+        await factories.live_session(db, host, {}, code="SANGNAY")
+    page = await get(client, "/province/live", headers)
+    assert "/province/sessions/SANGNAY" in page
