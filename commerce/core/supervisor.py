@@ -27,13 +27,14 @@ from typing import Self
 from commerce.core.embedded import Engines
 from commerce.core.embedded.engines import TELL_EVERY, TRIES
 from commerce.core.embedded.errors import EngineFailed
-from commerce.core.embedded.folder import port_is_free, write_private
+from commerce.core.embedded.folder import holder, port_is_free, write_private
 from commerce.core.embedded.processes import Keeper, Program, last_lines
 
 RUNTIME = "runtime.json"
 DRAIN = (
     5.0  # seconds a process gets for what it has begun; with the engines' own time, under the ten promised
 )
+LEFTOVERS = 2.0  # seconds in which programs of a killed instance give their ports back
 MOST_VIDEO = 16  # processes: each listens on a port of its own
 
 
@@ -62,8 +63,7 @@ class Plan:
 
 
 class Market:
-    """A running market, as a context manager. Raises EngineError or CannotStart, with nothing left
-    running."""
+    """A running market, as a context manager. EngineError or CannotStart on entry leave nothing running."""
 
     def __init__(
         self,
@@ -127,14 +127,18 @@ class Market:
     # Steps of the start
 
     def _check(self) -> None:
-        """Our processes share ports by SO_REUSEPORT, so a second market on a port would silently share it
-        too."""
+        """Processes of ours share ports (SO_REUSEPORT), so a second market would silently join the first."""
         if self.plan.web < 1:
             raise CannotStart("At least one web process is needed (--web 1).")
         if self.plan.video > MOST_VIDEO:
             raise CannotStart(f"At most {MOST_VIDEO} video processes are possible (--video {MOST_VIDEO}).")
-        taken = [port for port in self.ports() if not port_is_free(port, self._bind)]
-        if taken:
+        end = time.monotonic() + LEFTOVERS
+        while taken := [port for port in self.ports() if not port_is_free(port, self._bind)]:
+            if holder(self.engines.folder.path) is not None:
+                return  # the folder is in use, which the engines say better
+            if time.monotonic() < end:
+                time.sleep(0.1)
+                continue
             raise CannotStart(
                 f"Port {', '.join(map(str, taken))} is taken by another program. A market on port "
                 f"{self.plan.port} needs {self.plan.port} to {max(self.ports())}: choose another --port, "

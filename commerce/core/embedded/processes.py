@@ -20,10 +20,9 @@ from typing import BinaryIO
 
 LAUNCHER = str(Path(__file__).with_name("launch.py"))
 POLL = 0.05  # seconds between looks at the programs; also the granularity of a restart
-FIRST_WAIT, LONGEST_WAIT = (
-    0.1,
-    10.0,
-)  # seconds before a restart: doubled each time, so a broken program does not spin
+FIRST_WAIT = 0.1  # seconds before a restart; doubled each time, so that a broken program does not spin,
+LONGEST_WAIT = 10.0  # up to this
+KILLED_WITHIN = 3.0  # seconds even the kernel may need to end a program that hangs on a disk
 STEADY = 10.0  # seconds alive after which a death is a new story and the back-off starts again
 NOT_RUN = 127  # the exit code of a program that could not be run at all, as in shells
 LOG_LIMIT = 20_000_000  # bytes; a larger log is set aside as .1 at the next start
@@ -33,8 +32,7 @@ Report = Callable[[str], None]
 
 @dataclass(slots=True)
 class Program:
-    """What to run. `command` is asked again at each start, so it may look at the state of its folder
-    first."""
+    """What to run. `command` is asked again at each start, so it may look at its folder first."""
 
     name: str
     command: Callable[[], Sequence[str]]
@@ -70,8 +68,7 @@ class _Running:
 
 
 class Keeper:
-    """Runs programs until `stop`. Thread-safe; usable from tests, asyncio programs and the command line
-    alike."""
+    """Runs programs until `stop`. Thread-safe."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -120,7 +117,7 @@ class Keeper:
                 _send(running, running.program.stop_signal)
         self._wake.set()
         for running in chosen:
-            running.idle.wait()
+            running.idle.wait(running.program.patience + KILLED_WITHIN)
         with self._lock:
             for running in chosen:
                 if self._programs.get(running.program.name) is running:
