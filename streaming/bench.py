@@ -198,8 +198,8 @@ def gateways_needed(viewers: int) -> int:
 
 
 @contextlib.contextmanager
-def own_gateways(valkey_url: str, viewers: int, say: Say) -> Iterator[Target]:
-    count = gateways_needed(viewers)
+def own_gateways(valkey_url: str, viewers: int, say: Say, count: int = 0) -> Iterator[Target]:
+    count = count or gateways_needed(viewers)
     say(f"{count} gateway process(es): one may hold {file_limit() - RESERVED_FILES} sockets here")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

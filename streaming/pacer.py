@@ -21,7 +21,7 @@ from streaming.rooms import Slice
 MIN_INTERVAL = 1.0
 MAX_INTERVAL = 4.0
 """Seconds; with the lateness of an overloaded machine still under the promised five."""
-BEAT_S = 0.01
+SHORTEST_S = 0.005  # sleep: what comes due within it is done together
 BURST_S = 0.004  # writing without letting others have the loop
 BEHIND = 0.1  # of a turn: more than this late and the wheel slows down
 STRETCH = 1.25
@@ -62,16 +62,28 @@ class Pacer:
         loop = asyncio.get_running_loop()
         self._turn_from = loop.time()
         while True:
-            alarm = loop.call_later(BEAT_S, self._wake.set)
+            alarm = loop.call_at(self._next_due(loop.time()), self._wake.set)
             await self._wake.wait()
             alarm.cancel()
             self._wake.clear()
             await self._send_news()
             await self._turn()
 
+    def _next_due(self, now: float) -> float:
+        """When there is something to do again, in loop time: on the wheel, or for news held back."""
+        count = len(self._slices)
+        part = self._position / count if self._position < count else 1.0
+        wheel = self._turn_from + part * self.interval
+        news = min((place.visited for place in self._urgent), default=now) + self._news_gap
+        return max(now + SHORTEST_S, min(wheel, news) if self._urgent else wheel)
+
+    @property
+    def _news_gap(self) -> float:
+        return self.interval / 4
+
     async def _send_news(self) -> None:
         now = asyncio.get_running_loop().time()
-        due = [place for place in self._urgent if place.visited <= now - self.interval / 4]
+        due = [place for place in self._urgent if place.visited <= now - self._news_gap]
         for place in due:
             del self._urgent[place]
             place.visited = now
@@ -87,7 +99,7 @@ class Pacer:
             self._worst = max(self._worst, progress - self._position / count)
         self._position += len(due)
         await self._write(due)
-        if self._position >= len(self._slices) and progress >= 1:
+        if progress >= 1 and self._position >= len(self._slices):
             self._next_turn(loop.time())
 
     def _next_turn(self, now: float) -> None:
@@ -97,7 +109,7 @@ class Pacer:
             self.interval = min(MAX_INTERVAL, self.interval * STRETCH)
         else:
             self.interval = max(MIN_INTERVAL, self.interval * RELAX)
-        self._turn_from = now - min(overdue, BEAT_S)
+        self._turn_from = now - min(overdue, 2 * SHORTEST_S)
         self._position = 0
         self._worst = 0.0
 
