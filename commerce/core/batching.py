@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from commerce.core.errors import Busy
-from commerce.core.web import is_outage
+from commerce.core.outage import is_outage
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -20,8 +20,6 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.types import ASGIApp, HTTPResponseStartEvent, Message, Receive, Scope, Send
 from prometheus_client import Counter, Histogram
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from commerce.core import access
 from commerce.core.errors import (
@@ -36,9 +34,10 @@ from commerce.core.errors import (
 )
 from commerce.core.html import AnyRequest, page, redirect
 from commerce.core.i18n import N_, choose_language, current_language
+from commerce.core.outage import is_outage
 from commerce.core.roles import Identity
 from commerce.core.settings import Settings
-from commerce.core.storage import Storage, StorageUnavailable
+from commerce.core.storage import Storage
 
 __all__ = [
     "AnyRequest",
@@ -337,23 +336,6 @@ def as_market_error(error: Exception) -> MarketError | None:
         log.warning("outage", error=repr(error)[:300])
         return Busy()
     return None
-
-
-def is_outage(error: BaseException) -> bool:
-    """An engine that is away for a moment: answered 503, never 500."""
-    if isinstance(
-        error, OperationalError | InterfaceError | PoolTimeout | ConnectionError | StorageUnavailable
-    ):
-        return True
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or "shutting down" in str(error) or "starting up" in str(error)
-    name = type(error).__name__
-    return name in {
-        "CannotConnectNowError",
-        "ConnectionDoesNotExistError",
-        "AdminShutdownError",
-        "TimeoutError",
-    }
 
 
 _MISSING = re.compile(r"missing required field `([^`]+)`")

@@ -60,12 +60,20 @@ class Ticker:
             async with sessions.read() as db:
                 pulses = await queries.pulses(db)
             viewers = await self.bus.viewers(pulse.code for pulse in pulses)
+            await self._recall([code for code, count in viewers.items() if count is None])
             unknown = await asyncio.gather(*(self._publish(pulse, viewers[pulse.code]) for pulse in pulses))
         restate = {pulse.live_session_id for pulse, lost in zip(pulses, unknown, strict=True) if lost}
         restate |= {pulse.live_session_id for pulse in pulses if self._is_due(pulse, number)}
         await self._tell_deals(pulses, restate)
         if restate:
             await self.newsroom.restate(restate)
+
+    async def _recall(self, rooms: list[str]) -> None:
+        """What the leader before this one counted last, for rooms that cannot be counted just now."""
+        for room in rooms:
+            if room not in self._viewers:
+                known = await self.bus.get_snapshot(room)
+                self._viewers[room] = known.viewers if known else 0
 
     async def _publish(self, pulse: Pulse, viewers: int | None) -> bool:
         """True when the wire has no snapshot of the room."""

@@ -148,6 +148,18 @@ async def test_a_new_leader_lays_every_room_down_anew(sessions: Sessions, bus: B
     await second.newsroom.turn.close()
 
 
+async def test_a_new_leader_says_the_last_number_until_it_can_count(sessions: Sessions, bus: Bus) -> None:
+    made = await scene.on_air(sessions)
+    newsroom = Newsroom(bus)
+    await newsroom.restate([(await scene.session_row(sessions, made.code)).id])
+    await bus.publish(made.code, protocol.Tick(viewers=150, orders=0, units=0))
+    async with Ear(bus, made.code) as ear:
+        await Ticker(newsroom).tick(1)
+        tick = (await ear.wait(protocol.Tick))[0]
+    assert (tick.viewers, tick.stale) == (150, True)
+    await newsroom.turn.close()
+
+
 async def test_the_beat_is_steady(sessions: Sessions, bus: Bus) -> None:
     made = await scene.on_air(sessions)
     ticker = Ticker(Newsroom(bus))
