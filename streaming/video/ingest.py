@@ -10,6 +10,8 @@
     page -> {"type": "stop"}                                 the recording is complete
          <- {"type": "end", "code": …, "text": …}            and the line is closed: see `errors`
 
+`/measure/…` in place of `/ingest/…` takes bytes and only counts them: how fast is this line?
+
 Recordings have random ids: a counter would begin again with every reload of the page and meet an older
 recording of the same number.
 """
@@ -45,7 +47,8 @@ CLOSE = {"bad_ticket": 4401, "replaced": 4409, "ended": 4410, "too_large": 4413,
 HELLO_S = 10.0
 ACK_S = 0.5
 PER_ADDRESS = 50
-_PATH = re.compile(r"/ingest/([^/]+)\Z")
+MEASURED = 16 << 20  # bytes a page may send to learn how fast its line is
+_PATH = re.compile(r"/(ingest|measure)/([^/]+)\Z")
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}\Z")
 
 
@@ -131,7 +134,10 @@ class IngestServer:
             if not SESSION.match(session):
                 raise BadTicket("no session")
             self.tickets.verify(ticket, session)
-            await visit.serve()
+            if parts.path.startswith("/measure/"):
+                await _measure(connection)
+            else:
+                await visit.serve()
         except VideoError as error:
             await self._refuse(visit, error)
         except WireAway:
@@ -235,6 +241,18 @@ class _Visit:
             self._acknowledging.cancel()
         if self.owned:
             self.sessions.left(self.owned, self.closer)
+
+
+async def _measure(connection: ServerConnection) -> None:
+    """Takes bytes and says how many came, so that a page can choose what to send."""
+    count = said = 0
+    async for message in connection:
+        count += len(message)
+        if count - said >= 1 << 15:
+            said = count
+            await connection.send(f'{{"bytes":{count}}}')
+        if count > MEASURED:
+            return
 
 
 def _said(message: str | bytes) -> Hello | Stop | None:

@@ -32,14 +32,16 @@ class Recording:
         return [self.data[at : at + size] for at in range(0, len(self.data), size)]
 
 
-def picture(number: int, width: int, height: int, bright: int = 128) -> npt.NDArray[np.uint8]:
+def picture(
+    number: int, width: int, height: int, bright: int = 128, square: int = SQUARE
+) -> npt.NDArray[np.uint8]:
     """RGB frame `number`."""
     image = np.empty((height, width, 3), np.uint8)
     image[:, :, 0] = (np.arange(width) + 5 * number) % 256
     image[:, :, 1] = bright
     image[:, :, 2] = ((np.arange(height) + 3 * number) % 256)[:, None]
     for bit in range(BITS):
-        image[:SQUARE, bit * SQUARE : (bit + 1) * SQUARE] = 255 if number >> bit & 1 else 0
+        image[:square, bit * square : (bit + 1) * square] = 255 if number >> bit & 1 else 0
     return image
 
 

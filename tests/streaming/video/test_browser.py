@@ -1,0 +1,243 @@
+"""A Chromium with a camera goes on air through broadcast.js; another Chromium watches through player.js.
+
+The camera shows a film with its frame number in every frame, so what arrives can be compared with what was
+filmed. How long it takes is measured by `measure.py`; here it is what arrives that counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page
+
+from streaming.video.index import stored_names
+from streaming.video.playlist import Name
+from tests.streaming.video.packaging import numbers
+from tests.streaming.video.site import CLOCK_FRAMES, Site, VideoProcess, site
+from tests.streaming.video.stage import config_for, eventually
+
+
+@pytest.fixture
+async def market(engines: Any, valkey_url: str, s3_bucket: str, tmp_path: Path) -> AsyncIterator[Site]:
+    async with site(engines.environment(), tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def video(market: Site) -> AsyncIterator[VideoProcess]:
+    process = VideoProcess(config_for(market.environ))
+    await process.ready(market.wire)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def session() -> str:
+    return f"B{secrets.token_hex(4)}"
+
+
+async def watching(market: Site, session: str, kind: str) -> Page:
+    page = await market.page(f"/view.html?session={session}&kind={kind}")
+    await page.wait_for_function("window.seen.length > 20", timeout=30_000)
+    return page
+
+
+async def stored(market: Site, session: str) -> list[Name]:
+    """Segments in S3 after the session was ended."""
+    await market.studio.end(session)
+    await eventually(lambda: _off(market, session), within_s=15)
+    return await stored_names(market.archive, session, "main")
+
+
+async def _off(market: Site, session: str) -> bool:
+    return not await market.wire.on_air(session)
+
+
+async def frames_in(market: Site, session: str, names: list[Name]) -> list[int]:
+    """Numbers of all frames in the stored segments, in order."""
+    found: list[int] = []
+    for name in names:
+        init = await market.archive.get(f"video/{session}/init/{name.init}.mp4")
+        body = await market.archive.get(f"video/{session}/main/{name}.m4s")
+        found += numbers((init or b"") + (body or b""), drawn=320)
+    return found
+
+
+def steps(found: list[int]) -> list[int]:
+    """By how much the frame number grows from one frame to the next; the film is a loop."""
+    return [(b - a) % CLOCK_FRAMES for a, b in pairwise(found)]
+
+
+@pytest.mark.parametrize("kind", ["ll", "plain"])
+async def test_from_camera_to_viewer(market: Site, video: VideoProcess, session: str, kind: str) -> None:
+    host = await market.on_air(session)
+    view = await watching(market, session, kind)
+    await asyncio.sleep(4)
+    state = await view.evaluate("state")
+    assert state["phase"] == "playing"
+    tried = [said.split()[1] for _, said in await view.evaluate("states") if len(said.split()) > 1]
+    assert tried[0] == kind  # on a machine too busy for parts, plain may follow
+    parts = [path for path in market.requests if "/main/p" in path]
+    assert bool(parts) == (kind == "ll")
+    seen = [number for _, number in await view.evaluate("seen")]
+    filmed = {int(number) for number in await host.evaluate("frames_")}
+    assert len(set(seen) & filmed) > len(set(seen)) * 0.9
+    state = await host.evaluate("state")
+    assert (state["phase"], state["problem"], state["size"]) == ("on", None, "640x360")
+    assert state["uplink"] > 1000
+    news = await market.studio.status(session)
+    assert news
+    assert (news.width, news.height) == (640, 360)
+    await host.evaluate("cast.stop()")
+    await host.wait_for_function("window.state.phase === 'ready'")
+    assert len(await stored(market, session)) >= 5
+
+
+async def test_a_line_cut_for_three_seconds_loses_nothing(
+    market: Site, video: VideoProcess, session: str
+) -> None:
+    host = await market.on_air(session)
+    view = await watching(market, session, "plain")
+    before = len(await host.evaluate("states"))
+    market.line.cut()
+    await asyncio.sleep(3)
+    market.line.mend()
+    await host.wait_for_function("window.state.phase === 'on' && window.state.lag < 1.5", timeout=20_000)
+    said = (await host.evaluate("states"))[before:]
+    assert any(state.startswith("waiting") for state in said), said
+    await asyncio.sleep(2)
+    seen = await view.evaluate("seen")
+    assert seen[-1][0] > seen[0][0]
+    names = await stored(market, session)
+    assert not any(name.discontinuity for name in names)
+    _without_a_hole(names)
+    assert max(steps(await frames_in(market, session, names))) <= 30
+
+
+async def test_a_silent_line_is_noticed_and_loses_nothing(
+    market: Site, video: VideoProcess, session: str
+) -> None:
+    host = await market.on_air(session)
+    await asyncio.sleep(2)
+    market.line.hush()
+    await host.wait_for_function("window.state.phase === 'waiting'", timeout=10_000)
+    await asyncio.sleep(2)
+    market.line.speak()
+    await host.wait_for_function("window.state.phase === 'on' && window.state.lag < 1.5", timeout=30_000)
+    await asyncio.sleep(2)
+    names = await stored(market, session)
+    assert not any(name.discontinuity for name in names)
+    _without_a_hole(names)
+
+
+async def test_a_reload_is_a_discontinuity(market: Site, video: VideoProcess, session: str) -> None:
+    host = await market.on_air(session)
+    view = await watching(market, session, "plain")
+    await asyncio.sleep(2)
+    await host.reload()
+    await host.evaluate("cast.prepare()")
+    await host.evaluate("cast.start()")
+    await host.wait_for_function("window.state?.phase === 'on'", timeout=20_000)
+    await asyncio.sleep(6)
+    count = len(await view.evaluate("seen"))
+    await asyncio.sleep(2)
+    assert len(await view.evaluate("seen")) > count  # it plays on by itself
+    names = await stored(market, session)
+    assert sum(name.discontinuity for name in names) == 1
+
+
+async def test_a_killed_process_loses_nothing(market: Site, video: VideoProcess, session: str) -> None:
+    host = await market.on_air(session)
+    view = await watching(market, session, "plain")
+    await asyncio.sleep(3)
+    video.kill()
+    await asyncio.sleep(1)
+    video.restart()
+    await host.wait_for_function("window.state.phase === 'waiting'", timeout=10_000)
+    await host.wait_for_function("window.state.phase === 'on' && window.state.lag < 1.5", timeout=40_000)
+    await asyncio.sleep(4)
+    count = len(await view.evaluate("seen"))
+    await asyncio.sleep(3)
+    assert len(await view.evaluate("seen")) > count
+    names = await stored(market, session)
+    assert not any(name.discontinuity for name in names)
+    _without_a_hole(names)
+
+
+async def test_a_thin_line_makes_the_picture_smaller(market: Site, video: VideoProcess, session: str) -> None:
+    market.line.bytes_per_s = 110_000  # 880 kbit/s
+    host = await market.on_air(session)
+    state = await host.evaluate("state")
+    assert 400 < state["uplink"] < 1400
+    assert state["kbit"] <= 650
+    market.line.bytes_per_s = 25_000
+    await host.wait_for_function("kbit => window.state.kbit < kbit", arg=state["kbit"], timeout=40_000)
+    assert await host.evaluate("window.states.some((one) => one.includes('slow'))")
+
+
+async def test_sound_alone_and_back(market: Site, video: VideoProcess, session: str) -> None:
+    await market.on_air(session)
+    view = await watching(market, session, "plain")
+    await view.evaluate("player.soundOnly(true)")
+    await view.wait_for_function(
+        "window.state.kind === 'audio' && window.state.phase === 'playing'", timeout=15_000
+    )
+    before = len(market.requests)
+    await asyncio.sleep(4)
+    assert any("/audio/" in path for path in market.requests[before:])
+    assert not any("/main/" in path for path in market.requests[before:])
+    await view.evaluate("player.soundOnly(false)")
+    await view.wait_for_function("window.state.kind === 'plain'")
+    count = len(await view.evaluate("seen"))
+    await asyncio.sleep(4)
+    assert len(await view.evaluate("seen")) > count
+
+
+async def test_a_viewer_who_comes_first_waits_and_then_sees(
+    market: Site, video: VideoProcess, session: str
+) -> None:
+    view = await market.page(f"/view.html?session={session}&kind=ll")
+    await view.wait_for_function("window.state.note?.code === 'waiting'", timeout=15_000)
+    await market.on_air(session)
+    await view.wait_for_function("window.seen.length > 10", timeout=30_000)
+    assert (await view.evaluate("state"))["note"] is None
+
+
+async def test_a_takedown_ends_it_for_everybody(market: Site, video: VideoProcess, session: str) -> None:
+    host = await market.on_air(session)
+    view = await watching(market, session, "ll")
+    await market.studio.take_down(session)
+    await view.wait_for_function("window.state.phase === 'ended'", timeout=10_000)
+    await host.wait_for_function("window.state.phase === 'over'", timeout=10_000)
+    assert (await host.evaluate("state"))["problem"]["text"] == "Phiên đã kết thúc."
+
+
+async def test_a_camera_that_is_refused_says_what_to_do(market: Site, session: str) -> None:
+    page = await market.page(f"/host.html?session={session}", host=True)
+    for name, word in (
+        ("NotAllowedError", "cho phép"),
+        ("NotFoundError", "Không tìm thấy"),
+        ("NotReadableError", "ứng dụng khác"),
+    ):
+        await page.evaluate(
+            """name => navigator.mediaDevices.getUserMedia = async () => {
+                throw new DOMException("", name)
+            }""",
+            name,
+        )
+        await page.evaluate("cast.prepare()")
+        assert word in (await page.evaluate("state"))["problem"]["text"]
+    await page.evaluate("delete globalThis.MediaRecorder; cast.prepare()")
+    assert "không quay được" in (await page.evaluate("state"))["problem"]["text"]
+
+
+def _without_a_hole(names: list[Name]) -> None:
+    assert [name.sequence for name in names] == list(range(len(names)))
+    for before, after in pairwise(names):
+        assert before.start_us + before.duration_us == after.start_us
