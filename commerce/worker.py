@@ -22,7 +22,7 @@ import structlog
 import uvloop
 from sqlalchemy import text
 
-from commerce.analytics import ingest, rollup
+from commerce.analytics import ingest, reports, rollup
 from commerce.analytics.ingest import Ingest
 from commerce.core import heartbeat, logging
 from commerce.core.db import sessions
@@ -75,6 +75,7 @@ JOBS: Sequence[Job] = (
     Job("make partitions ahead", 6 * 3600, ingest.make_partitions_ahead),
     Job("expire orders", 10, expire_orders),
     Job("roll up sessions", 10, rollup.refresh_due),
+    Job("open this week's reports", 6 * 3600, reports.open_regular_job),
     Job("count the province's people", 24 * 3600, rollup.count_province),
     # The contract: a key answers the same for a day.
     forget("idempotency keys", "DELETE FROM idempotency_key WHERE at < now() - interval '24 hours'"),

@@ -13,7 +13,17 @@ from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.params import FromPath, MultipartBody, QueryParameter, URLEncodedBody
 
-from commerce.analytics import exports, outside, periods, pictures, queries, recency, service, signals
+from commerce.analytics import (
+    exports,
+    outside,
+    periods,
+    pictures,
+    queries,
+    recency,
+    report_pages,
+    service,
+    signals,
+)
 from commerce.analytics.figures import Figure, change, figures, show
 from commerce.analytics.measures import ALL, BY_KEY, CURVE_S, Measure, Totals, Unit
 from commerce.analytics.periods import Period
@@ -370,7 +380,7 @@ async def commune(
     return page(
         request,
         "province/commune.html",
-        area=_area(identity),
+        area=service.area(identity),
         period=chosen,
         quick=_quick(clock.today()),
         commune=found[0],
@@ -410,7 +420,7 @@ async def session(
     return page(
         request,
         "province/session.html",
-        area=_area(identity),
+        area=service.area(identity),
         session=shown,
         figures=figures(shown.totals),
         funnel=_funnel(shown.totals),
@@ -523,7 +533,7 @@ async def rows(
     return page(
         request,
         "province/rows.html",
-        area=_area(identity),
+        area=service.area(identity),
         session=shown,
         what=what,
         columns=list(found[0]._fields) if found else [],
@@ -611,7 +621,7 @@ async def outside_proof(
 
 @get("/province/definitions", opt=readers)
 async def definitions(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
-    return page(request, "province/definitions.html", area=_area(identity), measures=ALL)
+    return page(request, "province/definitions.html", area=service.area(identity), measures=ALL)
 
 
 @get("/province/rules", opt=province)
@@ -680,15 +690,8 @@ def _rules_page(
     )
 
 
-def _area(identity: Identity) -> str:
-    """Whose place the page is shown in."""
-    for role, area in ((Role.PROVINCE, "province"), (Role.ADMIN, "admin"), (Role.OFFICER, "office")):
-        if identity.has(role):
-            return area
-    return "host" if identity.has(Role.HOST) else "helper"
-
-
 ROUTES = [
     *(home, live, export, compare, commune, session, rows, report_outside, withdraw_outside, outside_proof),
     *(definitions, show_rules, set_rules),
+    *report_pages.ROUTES,
 ]

@@ -45,3 +45,11 @@ async def read_session(
         details = await queries.session_details(db, figures.id)
         reported = await outside.of_session(db, figures.id)
     return figures, details, reported
+
+
+def area(identity: Identity) -> str:
+    """Whose place the page is shown in."""
+    for role, area in ((Role.PROVINCE, "province"), (Role.ADMIN, "admin"), (Role.OFFICER, "office")):
+        if identity.has(role):
+            return area
+    return "host" if identity.has(Role.HOST) else "helper"
