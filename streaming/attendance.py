@@ -118,6 +118,8 @@ class Attendance:
 
     async def flush(self) -> None:
         """Report what has changed. Raises `BusAway`; the next call then tells everything."""
+        while self._closed and (self._closed[0].left_ms or 0) < now_ms() - RETOLD_MS:
+            self._closed.popleft()
         try:
             for room, presence in list(self._rooms.items()):
                 await self._flush_room(room, presence)
@@ -173,8 +175,6 @@ class Attendance:
         presence.known = True
 
     def _tell_visits_again(self, room: str, name: str) -> None:
-        while self._closed and (self._closed[0].left_ms or 0) < now_ms() - RETOLD_MS:
-            self._closed.popleft()
         self._waiting.extend(replace(visit, gateway=name) for visit in self._closed if visit.room == room)
         for visit in [visit for visit in self._open.values() if visit.room == room]:
             self._open[visit.id] = replace(visit, gateway=name)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import http
 import ipaddress
 import logging
@@ -288,6 +289,7 @@ class Gateway:
         self._unseat(viewer)
         self._connected.discard(viewer)
         self._waiting.pop(viewer, None)
+        viewer.forget()
 
     def _unseat(self, viewer: Viewer) -> None:
         place = viewer.place
@@ -558,6 +560,20 @@ def _with_loopback_names(origins: tuple[str, ...]) -> frozenset[str]:
     return frozenset(allowed)
 
 
+async def _collect_garbage() -> None:
+    """Every second, only what is new since the last time.
+
+    Python's collector would now and then look at everything: half a million objects of 20,000 viewers,
+    a fifth of a second in which nobody is served. What survived once is put out of its sight; a viewer who
+    leaves is freed without it (see `Viewer.forget`).
+    """
+    gc.disable()
+    while True:
+        gc.collect()
+        gc.freeze()
+        await asyncio.sleep(1.0)
+
+
 async def _run(config: GatewayConfig) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -566,8 +582,10 @@ async def _run(config: GatewayConfig) -> None:
     gateway = Gateway(config)
     await gateway.start()
     _log.info("gateway %s on port %d, up to %d viewers", os.getpid(), config.port, gateway.max_viewers)
+    collecting = loop.create_task(_collect_garbage())
     await stop.wait()
     await gateway.stop()
+    collecting.cancel()
 
 
 def serve(config: GatewayConfig) -> None:

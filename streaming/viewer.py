@@ -122,6 +122,12 @@ class Viewer(asyncio.Protocol):
         self.ws.send_ping(b"")
         self._flush()
 
+    def forget(self) -> None:
+        """Break the circles of the protocol with its running parser and with the errors it has kept, so
+        that all is freed at once."""
+        self.ws.parser.close()
+        self.ws.parser_exc = self.ws.handshake_exc = None
+
     def _flush(self) -> None:
         for data in self.ws.data_to_send():
             if data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import socket
 from itertools import pairwise
@@ -12,6 +13,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+from websockets.server import ServerProtocol
 
 from streaming.bus import Bus
 from streaming.protocol import (
@@ -32,6 +34,7 @@ from streaming.protocol import (
 )
 from streaming.tickets import Kind, Tickets
 from streaming.viewer import FLOOD_BYTES, MAX_MESSAGE
+from streaming.viewer import Viewer as SocketOfViewer
 from streaming.visits import Visit
 from tests.streaming.conftest import StartGateway
 from tests.streaming.stage import (
@@ -367,6 +370,31 @@ async def test_who_was_refused_is_not_a_visit(bus: Bus, start_gateway: StartGate
     port = (await start_gateway()).config.port
     await refused(f"ws://127.0.0.1:{port}/live/{ROOM}?ticket=x")
     assert await visits_of(bus) == []
+
+
+async def test_who_left_is_forgotten_without_the_garbage_collector(
+    bus: Bus, start_gateway: StartGateway
+) -> None:
+    """A gateway hides what is old from the collector: anything it alone could free would stay for ever."""
+    await put(bus)
+    port = (await start_gateway()).config.port
+    ours = [live_url(port, f"v{i}") for i in range(5)]
+    gc.collect()
+    gc.disable()
+    try:
+        async with viewers(ours) as opened:
+            await asyncio.gather(*(viewer.wait(Snapshot) for viewer in opened))
+            await refused(live_url(port, room="NOSUCH"))
+            await refused(f"ws://127.0.0.1:{port}/live/{ROOM}?ticket=x")
+            await sends_garbage(port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"junk\r\n\r\n")
+        await reader.read()
+        writer.close()
+        await asyncio.sleep(0.5)
+        assert [one for one in gc.get_objects() if type(one) in (SocketOfViewer, ServerProtocol)] == []
+    finally:
+        gc.enable()
 
 
 # Bad guests
