@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from streaming import protocol
-from streaming.protocol import AnyFrame, Resync, Snapshot, Status, Tick, text_message
+from streaming.protocol import AnyFrame, Comments, Resync, Snapshot, Status, Tick, text_message
 
 if TYPE_CHECKING:
     from streaming.viewer import Viewer
 
 SLICE = 250  # viewers: about 2 ms of writing, the longest that anybody else waits for the loop
+MOST_COMMENTS = 32 * 1024  # bytes of comments to a viewer at once: more than a screen holds
 KEPT_INCREMENTS = 512  # a slice is never further behind than a few seconds
 
 
@@ -29,7 +30,9 @@ class Sent(NamedTuple):
 
     seq: int
     data: bytes
-    staff: bool
+    staff: bool = False
+    fleeting: bool = False
+    """Comments that hide none: who is late may do without the older ones."""
 
 
 class Slice:
@@ -115,7 +118,8 @@ class Room:
         if frame.seq <= self.seq:
             return None
         self._set(self.snapshot.after(frame))
-        sent = Sent(frame.seq, text_message(payload), staff)
+        fleeting = isinstance(frame, Comments) and not frame.hidden
+        sent = Sent(frame.seq, text_message(payload), staff, fleeting)
         if type(frame).increment:
             self._increments.append(sent)
             if len(self._increments) > KEPT_INCREMENTS:
@@ -168,9 +172,16 @@ class Room:
     def _collect(self, seq: int, staff: bool) -> bytes:
         if seq < self._restated:
             return self.resync_data()
-        lacking = [s for s in self._latest.values() if s.seq > seq]
-        lacking += [s for s in self._increments if s.seq > seq and (staff or not s.staff)]
-        return b"".join(s.data for s in sorted(lacking))
+        lacking = [sent for sent in self._latest.values() if sent.seq > seq]
+        room_for = MOST_COMMENTS
+        for sent in reversed(self._increments):
+            if sent.seq <= seq:
+                break
+            if sent.fleeting and not staff:
+                room_for -= len(sent.data)
+            if (room_for >= 0 or not sent.fleeting) and (staff or not sent.staff):
+                lacking.append(sent)
+        return b"".join(sent.data for sent in sorted(lacking))
 
     # Who sits where
 

@@ -12,7 +12,18 @@ from websockets.protocol import State as SocketState
 from websockets.uri import parse_uri
 
 from streaming import protocol, rooms
-from streaming.protocol import AnyFrame, Notice, Order, Pin, Resync, Snapshot, Status, Tick
+from streaming.protocol import (
+    AnyFrame,
+    Comment,
+    Comments,
+    Notice,
+    Order,
+    Pin,
+    Resync,
+    Snapshot,
+    Status,
+    Tick,
+)
 from streaming.rooms import Room, Slice
 from tests.streaming.test_protocol import frames
 
@@ -120,6 +131,23 @@ def test_staff_hear_what_viewers_do_not() -> None:
         visit(place)
     assert [type(frame) for frame in viewer.frames] == [Snapshot, Notice]
     assert [type(frame) for frame in helper.frames] == [Snapshot, Order, Order, Notice]
+
+
+def test_a_late_viewer_gets_the_newest_comments_and_everything_hidden_staff_get_all() -> None:
+    room, viewer, helper = loaded(), Reader(), Reader()
+    places = [join(room, viewer), join(room, helper, staff=True)]
+    publish(room, Comments(hidden=["bad"]))
+    for number in range(40):
+        text = "x" * (rooms.MOST_COMMENTS // 20)
+        publish(room, Comments(comments=[Comment(id=str(number), name="n", text=text, at=number)]))
+    for place in places:
+        visit(place)
+    told = [frame for frame in viewer.frames if isinstance(frame, Comments)]
+    assert told[0].hidden == ["bad"]
+    ids = [int(comment.id) for frame in told for comment in frame.comments]
+    assert ids == list(range(40))[-len(ids) :]
+    assert 10 < len(ids) < 20
+    assert len([frame for frame in helper.frames if isinstance(frame, Comments)]) == 41
 
 
 def test_whoever_is_too_far_behind_is_given_a_snapshot() -> None:
