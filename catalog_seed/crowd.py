@@ -25,7 +25,7 @@ from typing import Any
 import click
 import httpx
 from websockets.asyncio.client import connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from catalog_seed import chatter
 
@@ -204,8 +204,11 @@ class Crowd:
                 ) as socket:
                     self.here += 1
                     try:
-                        async for _ in socket:
+                        while True:
+                            await socket.recv()
                             self.counts["frames"] += 1
+                    except ConnectionClosed:
+                        pass
                     finally:
                         self.here -= 1
                     if socket.close_code in OVER:

@@ -13,11 +13,11 @@ import asyncio
 import contextlib
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
@@ -27,7 +27,14 @@ from commerce.accounts.models import Person, RoleGrant
 from commerce.accounts.service import hash_password
 from commerce.catalog import service as catalog
 from commerce.catalog import stock
-from commerce.catalog.forms import INDUSTRIES, GradeFields, ProductFields, RecognitionFields, SellerFields
+from commerce.catalog.forms import (
+    ARTS,
+    INDUSTRIES,
+    GradeFields,
+    ProductFields,
+    RecognitionFields,
+    SellerFields,
+)
 from commerce.catalog.models import Grade, ListingState, Product, Seller, SellerKind, Stock, Unit
 from commerce.communes.models import Commune
 from commerce.core import clock
@@ -136,9 +143,9 @@ async def make(settings: Settings, *, progress: Progress) -> None:
     await _goods(admin, people["0900000004"])
     progress("demo: sessions that are over, and coming ones")
     await _some_at_once(
-        _past_session(settings, people[_host_phone(index)], plan)
+        partial(_past_session, settings, people[_host_phone(index)], plan)
         if plan.days < 0
-        else _coming_session(people[_host_phone(index)], plan)
+        else partial(_coming_session, people[_host_phone(index)], plan)
         for index, plan in enumerate(PLANNED)
     )
     await desk.close()
@@ -225,36 +232,42 @@ def read_goods(path: Path = GOODS) -> list[Goods]:
     faults: list[str] = []
     columns = "commune seller kind product unit industry art grades season shelf_life stars description state"
     sheet = Sheet(path, columns, faults)
-    goods = [_one(row) for row in sheet.rows]
+    goods = [one for row in sheet.rows if (one := _one(row)) is not None]
     if faults:
         raise SeedError(faults)
     return goods
 
 
-def _one(row: Row) -> Goods:
+def _one(row: Row) -> Goods | None:
+    """None once the file is known to be faulty: then only its faults matter."""
     season = row.matching("season", r"-?\d+:-?\d+", "days before and after today: -30:40", optional=True)
     grades = row.matching("grades", r"[A-Z]?:\d+:\d+(;[A-Z]:\d+:\d+)*", "grade:price:stock;…")
     stars = row.matching("stars", r"[345]@\d+(;[345]@\d+)*", "stars@months ago;…", optional=True)
-    days = [clock.today() + timedelta(days=int(day)) for day in season.split(":")] if season else [None, None]
+    fields = ProductFields(
+        name=row.needed("product"),
+        unit=row.choice("unit", list(Unit)),
+        industry=row.choice("industry", INDUSTRIES),
+        art=row.choice("art", ARTS),
+        description=row.needed("description"),
+        shelf_life=row.text("shelf_life"),
+        fresh=bool(season),
+    )
+    kind = row.choice("kind", list(SellerKind))
+    approved = row.choice("state", ("", "review")) == ""
+    if row.sheet.faults:
+        return None
+    if season:
+        first, last = (clock.today() + timedelta(days=int(day)) for day in season.split(":"))
+        fields.harvest_from, fields.harvest_to = first, last
     return Goods(
         commune=row.needed("commune"),
         seller=f"{row.needed('seller')} {MARK}",
-        kind=row.choice("kind", list(SellerKind)),
-        product=row.needed("product"),
-        fields=ProductFields(
-            name=row.needed("product"),
-            unit=row.choice("unit", list(Unit)),
-            industry=row.choice("industry", INDUSTRIES),
-            art=row.needed("art"),
-            description=row.needed("description"),
-            shelf_life=row.text("shelf_life"),
-            fresh=bool(season),
-            harvest_from=days[0],
-            harvest_to=days[1],
-        ),
+        kind=kind,
+        product=row.text("product"),
+        fields=fields,
         grades=[(name, int(price), int(left)) for name, price, left in _parts(grades, ":")],
         stars=[(int(count), int(months)) for count, months in _parts(stars, "@")],
-        approved=row.choice("state", ("", "review")) == "",
+        approved=approved,
     )
 
 
@@ -275,21 +288,21 @@ async def _goods(admin: Identity, owner: Identity) -> None:
         for one in goods:
             await _list(admin, seller_id, one)
 
-    await _some_at_once(stall(*who, goods) for who, goods in stalls.items())
+    await _some_at_once(partial(stall, *who, goods) for who, goods in stalls.items())
     await _fill_shelves(stalls)
 
 
-async def _some_at_once(work: Iterable[Coroutine[Any, Any, None]]) -> None:
+async def _some_at_once(work: Iterable[Callable[[], Awaitable[None]]]) -> None:
     """A few things side by side: what takes time is each small transaction's way to the disk."""
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(task: Coroutine[Any, Any, None]) -> None:
+    async def one(act: Callable[[], Awaitable[None]]) -> None:
         async with gate:
-            await task
+            await act()
 
     async with asyncio.TaskGroup() as group:
-        for task in work:
-            group.create_task(one(task))
+        for act in work:
+            group.create_task(one(act))
 
 
 async def _seller(admin: Identity, owner: Identity | None, commune: str, goods: Goods) -> int:

@@ -58,10 +58,11 @@ class Databases:
     def named(self, name: str) -> str:
         return urlsplit(self.url)._replace(path=f"/{name}").geturl()
 
-    def clone(self) -> str:
-        """Name of a new database with the newest schema and no rows but those of the migrations."""
+    def clone(self, template: str = TEMPLATE) -> str:
+        """Name of a new database with the newest schema and no rows but those of the migrations, or with all
+        that is in another one, which nobody may be connected to."""
         name = f"test_{next(self._numbers)}"
-        self._run(self._link.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}"))
+        self._run(self._link.execute(f"CREATE DATABASE {name} TEMPLATE {template}"))
         return name
 
     def drop(self, name: str) -> None:
