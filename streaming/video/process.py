@@ -17,6 +17,7 @@ import uvloop
 
 from streaming.video.archive import Archive, ArchiveSettings
 from streaming.video.ingest import IngestServer
+from streaming.video.rtmp_ingest import RtmpServer
 from streaming.video.segmenter import PART_US
 from streaming.video.sessions import Sessions
 from streaming.video.stream import Tools
@@ -82,7 +83,10 @@ async def running(config: VideoConfig) -> AsyncIterator[Sessions]:
     tickets = IngestTickets(config.secret)
     gc.freeze()
     try:
-        async with IngestServer(sessions, tickets, config.bind, config.port, config.allowed_origins):
+        async with (
+            IngestServer(sessions, tickets, config.bind, config.port, config.allowed_origins),
+            RtmpServer(sessions, tickets, config.bind, config.rtmp_port),
+        ):
             sessions.start()
             yield sessions
             with contextlib.suppress(TimeoutError):

@@ -104,7 +104,7 @@ class Sessions:
         if not take:
             raise Moved
         await self.wire.order(Order(session, "release"))
-        for _ in range(30):
+        for _ in range(60):
             await asyncio.sleep(0.1)
             if await self.wire.claim(session, self.process.address):
                 return
