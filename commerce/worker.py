@@ -16,6 +16,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -32,6 +33,7 @@ from commerce.core.settings import Settings
 from commerce.live.news import Newsroom
 from commerce.live.ticker import Ticker
 from commerce.orders.expiry import expire_orders
+from commerce.payments import cards
 from streaming.bus import Bus
 
 LEADER = 6_600_200  # advisory lock; see core.migrate for another
@@ -85,6 +87,15 @@ JOBS: Sequence[Job] = (
 )
 
 
+def jobs_of(settings: Settings) -> Sequence[Job]:
+    """All jobs: those above, and those that talk to services named in the settings."""
+    return (
+        *JOBS,
+        Job("send card refunds", 15, partial(cards.send_refunds, settings)),
+        Job("ask after card payments", 60, partial(cards.reconcile, settings)),
+    )
+
+
 async def run_jobs(jobs: Sequence[Job] = JOBS) -> None:
     """Until cancelled: each job when it is due, one after another; one that fails is due again soon."""
     due = dict.fromkeys(range(len(jobs)), 0.0)
@@ -115,6 +126,7 @@ class Worker:
         self.relay = Relay(topics(self.newsroom))
         self.ingest = Ingest(self.bus, self.name)
         self.leading = False
+        self.jobs = jobs_of(settings)
         self._changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -124,7 +136,7 @@ class Worker:
         others = [
             asyncio.create_task(part)
             for part in (
-                lead(LEADER, [self._note_leading, self.ticker.run, run_jobs]),
+                lead(LEADER, [self._note_leading, self.ticker.run, self._run_jobs]),
                 self.newsroom.mend(),
                 self.ingest.run(),
                 self._beat(),
@@ -143,6 +155,9 @@ class Worker:
         for error in failed:
             assert error is not None
             raise error  # a fault of ours: loud, and the supervisor starts the process anew
+
+    async def _run_jobs(self) -> None:
+        await run_jobs(self.jobs)
 
     async def _note_leading(self) -> None:
         self.leading = True

@@ -14,7 +14,7 @@ from commerce.core.i18n import N_
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access
-from commerce.payments import notices, queries, receiving, refunds
+from commerce.payments import cards, notices, queries, receiving, refunds
 
 money_roles = access.roles(Role.SELLER, Role.OFFICER)
 
@@ -77,6 +77,13 @@ async def payos(request: AnyRequest, settings: NamedDependency[Settings]) -> Tak
     return Taken()
 
 
+@post("/webhooks/stripe", opt=access.signature, status_code=200)
+async def stripe(request: AnyRequest, settings: NamedDependency[Settings]) -> Taken:
+    """What became of card payments and refunds, told by Stripe."""
+    await cards.take_notice(settings, await request.body(), request.headers.get("stripe-signature", ""))
+    return Taken()
+
+
 @post("/orders/{code:str}/received", opt=money_roles, status_code=200)
 async def received(
     code: FromPath[str], data: JSONBody[ReceivedRequest], identity: NamedDependency[Identity]
@@ -132,4 +139,4 @@ def _shown(row: queries.RefundRow) -> RefundView:
 
 
 ROUTES = [received, unmatched, settle, refund, open_refunds, refund_done]
-WEBHOOKS = [sepay, payos]
+WEBHOOKS = [sepay, payos, stripe]

@@ -1,0 +1,238 @@
+"""Card payments against the stand-in for Stripe, over HTTP in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from litestar import Litestar
+
+from commerce.core.db import sessions
+from commerce.core.roles import Role
+from commerce.core.settings import Settings
+from commerce.orders.expiry import expire_orders
+from commerce.payments import cards
+from commerce.payments.models import CardAccount
+from commerce.payments.simulator.server import create_simulator, sign
+from commerce.payments.simulator.state import Books
+from tests.orders.market import change, one, open_market
+from tests.payments.ways import bearer, order, track
+
+# Stripe's own library hands its body to httpx in the old way.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+SECRET = "whsec_for_tests"
+GOOD, DECLINED, POOR, ASKS = "4242424242424242", "4000000000000002", "4000000000009995", "4000002760003184"
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@asynccontextmanager
+async def served(app: Any, port: int, lifespan: str) -> AsyncIterator[None]:
+    config = uvicorn.Config(app, port=port, lifespan=lifespan, log_config=None)  # type: ignore[arg-type]
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(0.01)
+    yield
+    server.should_exit = True
+    await task
+
+
+@pytest.fixture
+def simulator_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def environ(environ: dict[str, str], simulator_port: int) -> dict[str, str]:
+    return environ | {
+        "CHOPHIEN_STRIPE_KEY": "sk_test_made_up",
+        "CHOPHIEN_STRIPE_WEBHOOK_SECRET": SECRET,
+        "CHOPHIEN_STRIPE_API": f"http://127.0.0.1:{simulator_port}",
+    }
+
+
+@dataclass
+class Shop:
+    client: httpx.AsyncClient
+    web: httpx.AsyncClient
+    books: Books
+
+    async def order(self, **lines: int) -> tuple[dict[str, Any], str]:
+        """An order to be paid by card, and where to pay."""
+        made = await order(self.client, "card", **lines)
+        return made, await self.pay_page(made)
+
+    async def pay_page(self, made: dict[str, Any]) -> str:
+        answer = await self.client.get(f"/orders/{made['code']}/pay", params={"key": made["key"]})
+        assert answer.status_code == 303, answer.text
+        return str(answer.headers["location"])
+
+    async def pay(self, page: str, card: str, **more: str) -> httpx.Response:
+        return await self.web.post(page, data={"card": card, **more})
+
+    async def becomes(self, made: dict[str, Any], state: str) -> bool:
+        """The payment comes to this state when the notice has been taken."""
+        return await soon(lambda: self._is(made, state))
+
+    async def _is(self, made: dict[str, Any], state: str) -> bool:
+        return bool((await track(self.client, made))["payment"]["state"] == state)
+
+
+async def soon(true: Callable[[], Awaitable[bool]], seconds: float = 15) -> bool:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        if await true():
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+@pytest.fixture(params=[False, True], ids=["orderly", "unruly"])
+async def shop(
+    request: pytest.FixtureRequest, app: Litestar, client: httpx.AsyncClient, simulator_port: int
+) -> AsyncIterator[Shop]:
+    """A market whose seller takes cards; the unruly stand-in tells everything twice and out of order."""
+    market = await open_market(A1=10)
+    async with sessions.begin() as db:
+        db.add(CardAccount(seller_id=market.goods["A1"].seller_id, account="acct_seller"))
+    port, books = free_port(), Books()
+    simulator = create_simulator(
+        base=f"http://127.0.0.1:{simulator_port}",
+        webhook_url=f"http://127.0.0.1:{port}/webhooks/stripe",
+        secret=SECRET,
+        unruly=request.param,
+        books=books,
+    )
+    async with (
+        served(app, port, "off"),
+        served(simulator, simulator_port, "on"),
+        httpx.AsyncClient() as web,
+    ):
+        yield Shop(client, web, books)
+
+
+async def test_a_good_card_pays(shop: Shop) -> None:
+    made, page = await shop.order(A1=2)
+    assert "370.000 VND" in (await shop.web.get(page)).text
+    back = await shop.pay(page, GOOD)
+    assert back.status_code == 303
+    assert made["code"] in back.headers["location"]
+    assert await shop.becomes(made, "paid")
+    assert await one("SELECT count(*) FROM receipt") == 1
+    assert await one("SELECT count(*) FROM refund") == 0
+
+
+@pytest.mark.parametrize(("card", "words"), [(DECLINED, "từ chối"), (POOR, "không đủ"), ("1234", "Số thẻ")])
+async def test_a_refused_card_leaves_the_page_open(shop: Shop, card: str, words: str) -> None:
+    made, page = await shop.order()
+    assert words in (await shop.pay(page, card)).text
+    assert (await track(shop.client, made))["payment"]["state"] == "due"
+    assert await shop.pay_page(made) == page, "the same page while it is open"
+    await shop.pay(page, GOOD)
+    assert await shop.becomes(made, "paid")
+
+
+async def test_a_card_that_asks_for_its_holder(shop: Shop) -> None:
+    made, page = await shop.order()
+    assert "xác thực" in (await shop.pay(page, ASKS)).text
+    assert "Không xác thực" in (await shop.pay(page, ASKS, answer="fail")).text
+    assert (await track(shop.client, made))["payment"]["state"] == "due"
+    assert (await shop.pay(page, ASKS, answer="complete")).status_code == 303
+    assert await shop.becomes(made, "paid")
+
+
+async def test_refunds_go_back_by_card_and_never_too_much(shop: Shop, settings: Settings) -> None:
+    made, page = await shop.order(A1=2)
+    await shop.pay(page, GOOD)
+    assert await shop.becomes(made, "paid")
+    office = await bearer(Role.OFFICER)
+    url = f"/api/v1/orders/{made['code']}/refunds"
+    for amount, status in ((100_000, 201), (300_000, 409), (270_000, 201), (1, 409)):
+        answer = await shop.client.post(url, json={"amount": amount, "reason": "dập"}, headers=office)
+        assert answer.status_code == status
+    await asyncio.gather(*(cards.send_refunds(settings) for _ in range(3)), return_exceptions=True)
+    await cards.send_refunds(settings)
+    assert await shop.becomes(made, "refunded")
+    assert sum(refund["amount"] for refund in shop.books.refunds.values()) == 370_000
+    assert await one("SELECT string_agg(DISTINCT state, ' ') FROM refund") == "done"
+
+
+async def test_a_lost_notice_is_asked_after(
+    shop: Shop, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, page = await shop.order()
+
+    async def lost(*_: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cards, "take_notice", lost)
+        await shop.pay(page, GOOD)
+        await asyncio.sleep(0.3)
+        assert (await track(shop.client, made))["payment"]["state"] == "due"
+        await change("UPDATE payment SET created_at = now() - interval '10 minutes'")
+        await cards.reconcile(settings)
+    assert (await track(shop.client, made))["payment"]["state"] == "paid"
+    await asyncio.sleep(1)  # the notice comes after all
+    assert await one("SELECT count(*) FROM receipt") == 1
+
+
+async def test_a_card_paid_after_expiry_takes_the_goods_again(shop: Shop) -> None:
+    made, page = await shop.order()
+    await change("UPDATE \"order\" SET expires_at = now() - interval '1 second'")
+    await expire_orders()
+    await shop.pay(page, GOOD)
+    assert await shop.becomes(made, "paid")
+    assert await one("SELECT reserved FROM stock") == 1
+
+
+async def test_forged_and_stale_notices_are_refused(shop: Shop) -> None:
+    made, _ = await shop.order()
+    event = {
+        "id": "evt_forged",
+        "object": "event",
+        "type": "checkout.session.completed",
+        "data": {
+            "object": {
+                "id": "cs_1",
+                "object": "checkout.session",
+                "payment_status": "paid",
+                "payment_intent": "pi_1",
+                "client_reference_id": made["code"],
+                "amount_total": 185_000,
+            }
+        },
+    }
+    body = json.dumps(event).encode()
+    old = int(time.time()) - 3600
+    for header in ("", "t=1,v1=00", sign(body, "whsec_other"), sign(body, SECRET, old), sign(b"{}", SECRET)):
+        answer = await shop.client.post(
+            "/webhooks/stripe", content=body, headers={"Stripe-Signature": header}
+        )
+        assert answer.status_code == 401, header
+    assert (await track(shop.client, made))["payment"]["state"] == "due"
+
+
+async def test_a_paid_order_has_nothing_to_pay(shop: Shop) -> None:
+    made, page = await shop.order()
+    await shop.pay(page, GOOD)
+    assert await shop.becomes(made, "paid")
+    answer = await shop.client.get(f"/orders/{made['code']}/pay", params={"key": made["key"]})
+    assert answer.status_code == 409
+    wrong = await shop.client.get(f"/orders/{made['code']}/pay", params={"key": "wrong"})
+    assert wrong.status_code == 404
