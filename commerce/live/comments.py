@@ -17,6 +17,7 @@ import msgspec
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.catalog.models import Grade, Product
 from commerce.core.batching import Batcher
 from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Invalid
@@ -109,20 +110,22 @@ _desk: Batcher[Said, int] = Batcher(_write)
 @dataclass(frozen=True, slots=True)
 class _Room:
     session: LiveSession
-    codes: frozenset[str]
+    units: dict[str, str]
+    """By line-up code, what it is sold by."""
 
 
 async def _rooms(db: AsyncSession, codes: set[str]) -> dict[str, _Room]:
-    """The sessions commented on, with their line-up codes (for reading comment orders)."""
+    """The sessions commented on, with their line-ups (for reading comment orders)."""
     found = list(await db.scalars(select(LiveSession).where(LiveSession.code.in_(codes))))
-    items: defaultdict[int, set[str]] = defaultdict(set)
-    for session_id, code in await db.execute(
-        select(LineupItem.live_session_id, LineupItem.code).where(
-            LineupItem.live_session_id.in_([s.id for s in found]), LineupItem.removed_at.is_(None)
-        )
+    units: defaultdict[int, dict[str, str]] = defaultdict(dict)
+    for session_id, code, unit in await db.execute(
+        select(LineupItem.live_session_id, LineupItem.code, Product.unit)
+        .join(Grade, Grade.id == LineupItem.grade_id)
+        .join(Product, Product.id == Grade.product_id)
+        .where(LineupItem.live_session_id.in_([s.id for s in found]), LineupItem.removed_at.is_(None))
     ):
-        items[session_id].add(code)
-    return {s.code: _Room(s, frozenset(items[s.id])) for s in found}
+        units[session_id][code] = unit
+    return {s.code: _Room(s, units[s.id]) for s in found}
 
 
 def _refusal(room: _Room | None, said: Said) -> Exception | None:
@@ -140,7 +143,7 @@ def _refusal(room: _Room | None, said: Said) -> Exception | None:
 
 
 def _row(said: Said, room: _Room) -> dict[str, Any]:
-    reading = read(said.text, room.codes)
+    reading = read(said.text, room.units)
     return {
         "live_session_id": room.session.id,
         "visitor": said.visitor,
