@@ -15,6 +15,7 @@ from litestar.params import FromPath, MultipartBody, QueryParameter, URLEncodedB
 
 from commerce.analytics import (
     exports,
+    outlook_pages,
     outside,
     periods,
     pictures,
@@ -694,4 +695,5 @@ ROUTES = [
     *(home, live, export, compare, commune, session, rows, report_outside, withdraw_outside, outside_proof),
     *(definitions, show_rules, set_rules),
     *report_pages.ROUTES,
+    *outlook_pages.ROUTES,
 ]

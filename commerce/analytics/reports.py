@@ -24,7 +24,7 @@ from commerce.analytics.queries import Filter
 from commerce.communes.models import Commune
 from commerce.core import clock
 from commerce.core.db import sessions
-from commerce.core.errors import FieldError, Forbidden, Invalid, NotFound
+from commerce.core.errors import FieldError, Forbidden, Invalid, NotFound, WrongState
 from commerce.core.i18n import N_, translate
 from commerce.core.roles import Identity, Role
 from commerce.core.states import StateTable
@@ -311,10 +311,12 @@ async def open_regular_job() -> None:
 
 
 async def write(identity: Identity, report_id: int, words: str) -> None:
-    """The secretary's words; only while the report is the commune's."""
+    """The secretary's words; only while the report is the commune's. Raises `WrongState`."""
     async with sessions.begin() as db:
         report = await _found(db, report_id, lock=True)
         _must_write(identity, report)
+        if report.state not in OPEN:
+            raise WrongState(state=report.state, wanted=ReportState.DRAFT.value)
         report.words = _words(words)
 
 

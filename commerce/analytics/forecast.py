@@ -1,0 +1,284 @@
+"""What the next session may bring, from the ones before: plain, with an interval, or "not enough data".
+
+Audiences multiply rather than add, so everything happens in logarithms. A session's expected value is its
+commune's level, times what its kind of hour and day usually does in the whole province:
+
+    log(1 + value)  =  level of the commune  +  effect of (time of day, weekend)  +  noise
+
+The effects are least squares over all communes' sessions (each measured from its commune's own mean); a level
+is the exponentially weighted mean of the commune's past values without their effects. The interval holds the
+middle 80 % of the errors the same model made on past sessions. Baselines: the last value (naive), and the
+last value at the same hour and kind of day (seasonal naive). `backtest` rolls through time: it only ever
+knows what came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from commerce.core import clock
+
+ENOUGH = 6
+"""Sessions of a commune, or weeks of a product, below which nothing is said."""
+WEIGHT = 0.25
+"""Of the newest value in a level: the mean age of what counts is then four sessions."""
+SHRINK = 20.0
+"""An effect seen in so few sessions counts half."""
+SLOTS = 6  # morning, afternoon, evening; each on weekdays and at weekends
+KINDS = ("views", "orders", "units")
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One session that was, or is to be told."""
+
+    commune: str
+    at: datetime
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    expected: float
+    low: float
+    high: float
+    sessions: int
+    """How many it rests on."""
+
+
+def slot(at: datetime) -> int:
+    """Time of day and kind of day: 0-2 weekday morning, afternoon, evening; 3-5 the same at weekends."""
+    local = clock.local(at)
+    part = 0 if local.hour < 12 else 1 if local.hour < 17 else 2
+    return part + (3 if local.weekday() >= 5 else 0)
+
+
+def effects(past: Sequence[Past]) -> Floats:
+    """What each slot adds to the logarithm, towards 0 where little is known. The mean over sessions is 0."""
+    logs = np.log1p([one.value for one in past])
+    slots = np.array([slot(one.at) for one in past], dtype=np.int64)
+    communes = np.unique([one.commune for one in past], return_inverse=True)[1]
+    made = np.zeros(SLOTS)
+    if not len(past):
+        return made
+    # Communes' means and slots' effects in turn: the least squares of two crossed factors.
+    for _ in range(20):
+        rest = logs - made[slots]
+        means = np.bincount(communes, rest) / np.bincount(communes)
+        rest = logs - means[communes]
+        counts = np.bincount(slots, minlength=SLOTS)
+        made = np.bincount(slots, rest, minlength=SLOTS) / (counts + SHRINK)
+        made -= np.average(made, weights=counts)
+    return made
+
+
+def level(values: Iterable[float], weight: float = WEIGHT) -> float:
+    """Exponentially weighted mean, oldest first; begins as a plain mean so that the first does not rule."""
+    mean = 0.0
+    for n, value in enumerate(values, start=1):
+        mean += (value - mean) * max(weight, 1 / n)
+    return mean
+
+
+def foretell(past: Sequence[Past], at: datetime, known: Floats, errors: Floats) -> Outlook | None:
+    """The next value of the commune whose sessions `past` are, oldest first; None: not enough data.
+
+    `known`: effects of slots; `errors`: in logarithms, of past foretelling, for the interval.
+    """
+    if len(past) < ENOUGH:
+        return None
+    bare = [float(np.log1p(one.value)) - known[slot(one.at)] for one in past]
+    centre = level(bare) + known[slot(at)]
+    low, high = np.quantile(errors, [0.1, 0.9]) if len(errors) >= 20 else (-0.7, 0.7)
+    return Outlook(
+        expected=max(0.0, float(np.expm1(centre))),
+        low=max(0.0, float(np.expm1(centre + low))),
+        high=max(0.0, float(np.expm1(centre + high))),
+        sessions=len(past),
+    )
+
+
+# ---- how good it is
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Mean absolute errors: in logarithms (a factor), and as a share of all that came (WAPE)."""
+
+    model: str
+    log_error: float
+    wape: float
+    inside: float | None = None
+    """Share of values that fell into the 80 % interval."""
+    cases: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One session told from those before it, and what came."""
+
+    at: datetime
+    real: float
+    outlook: Outlook
+    naive: float
+    """The commune's last value."""
+    seasonal: float
+    """Its last value in this slot, else its last."""
+
+
+def walk(past: Sequence[Past], first: date, *, refit_days: int = 28) -> list[Case]:
+    """Through the sessions from `first` on, in order of time, each told only from those before it; effects
+    are fitted anew every `refit_days`.
+    """
+    ordered = sorted(past, key=lambda one: (one.at, one.commune))
+    before: dict[str, list[Past]] = {}
+    errors: list[float] = []
+    cases: list[Case] = []
+    known, fitted = np.zeros(SLOTS), None
+    for index, one in enumerate(ordered):
+        day = clock.local(one.at).date()
+        own = before.setdefault(one.commune, [])
+        if day >= first and len(own) >= ENOUGH:
+            if fitted is None or (day - fitted).days >= refit_days:
+                known, fitted = effects(ordered[:index]), day
+            outlook = foretell(own, one.at, known, np.array(errors[-2000:]))
+            assert outlook is not None
+            alike = [prior.value for prior in own if slot(prior.at) == slot(one.at)]
+            cases.append(
+                Case(one.at, one.value, outlook, own[-1].value, alike[-1] if alike else own[-1].value)
+            )
+            errors.append(float(np.log1p(one.value) - np.log1p(outlook.expected)))
+        own.append(one)
+    return cases
+
+
+def backtest(past: Sequence[Past], first: date, *, refit_days: int = 28) -> list[Score]:
+    """Our model, naive and seasonal naive on the same cases, in this order."""
+    cases = walk(past, first, refit_days=refit_days)
+    if not cases:
+        return []
+    real = np.array([case.real for case in cases])
+    guesses = {
+        "model": [case.outlook.expected for case in cases],
+        "naive": [case.naive for case in cases],
+        "seasonal naive": [case.seasonal for case in cases],
+    }
+    inside = float(np.mean([case.outlook.low <= case.real <= case.outlook.high for case in cases]))
+    return [
+        Score(
+            model=name,
+            log_error=float(np.mean(np.abs(np.log1p(real) - np.log1p(guess)))),
+            wape=float(np.sum(np.abs(real - np.array(guess))) / max(1.0, float(np.sum(real)))),
+            inside=inside if name == "model" else None,
+            cases=len(cases),
+        )
+        for name, guess in guesses.items()
+    ]
+
+
+# ---- from the rollups
+
+_PAST = text("""
+    SELECT r.commune_code, r.started_at, r.views, r.orders, r.units
+    FROM session_rollup r JOIN live_session s ON s.id = r.live_session_id
+    WHERE s.ended_at IS NOT NULL AND NOT s.rehearsal AND s.state <> 'taken_down'
+        AND r.day BETWEEN :first AND :last
+    ORDER BY r.started_at
+""")
+_WEEKS = text("""
+    SELECT p.code, p.name, p.commune_code, date_trunc('week', r.day)::date AS week,
+        sum(i.units)::bigint AS units
+    FROM item_rollup i JOIN session_rollup r USING (live_session_id)
+    JOIN live_session s ON s.id = i.live_session_id
+    JOIN grade g ON g.id = i.grade_id JOIN product p ON p.id = g.product_id
+    WHERE s.ended_at IS NOT NULL AND NOT s.rehearsal AND r.day BETWEEN :first AND :last
+    GROUP BY 1, 2, 3, 4
+""")
+
+
+async def past_sessions(db: AsyncSession, last: date, days: int = 400) -> dict[str, list[Past]]:
+    """By kind (views, orders, units): every counted session up to `last`, oldest first."""
+    rows = (await db.execute(_PAST, {"first": last - timedelta(days=days), "last": last})).all()
+    return {
+        kind: [Past(row.commune_code, row.started_at, float(getattr(row, kind))) for row in rows]
+        for kind in KINDS
+    }
+
+
+def next_sessions(
+    past: Mapping[str, Sequence[Past]], planned: Mapping[str, datetime], today: date
+) -> dict[str, dict[str, Outlook | None]]:
+    """commune -> kind -> outlook of its next session, at the planned hour or else at its last one's."""
+    made: dict[str, dict[str, Outlook | None]] = {}
+    for kind, everything in past.items():
+        known = effects(everything)
+        by_commune: dict[str, list[Past]] = {}
+        for one in everything:
+            by_commune.setdefault(one.commune, []).append(one)
+        errors = _recent_errors(by_commune, known)
+        for commune, own in by_commune.items():
+            at = planned.get(commune, own[-1].at)
+            made.setdefault(commune, {})[kind] = foretell(own[-60:], at, known, errors)
+    return made
+
+
+def _recent_errors(by_commune: Mapping[str, Sequence[Past]], known: Floats) -> Floats:
+    """Errors of telling each commune's last ten sessions from those before."""
+    errors = []
+    for own in by_commune.values():
+        bare = [float(np.log1p(one.value)) - known[slot(one.at)] for one in own]
+        for n in range(max(ENOUGH, len(bare) - 10), len(bare)):
+            errors.append(bare[n] - level(bare[max(0, n - 60) : n]))
+    return np.array(errors)
+
+
+async def products_next_week(db: AsyncSession, today: date) -> list[dict[str, Any]]:
+    """Each product's units in the coming week, from the weeks before; weeks without sales count as 0."""
+    monday = today - timedelta(days=today.weekday())
+    rows = (
+        await db.execute(_WEEKS, {"first": monday - timedelta(weeks=26), "last": monday - timedelta(1)})
+    ).all()
+    series: dict[str, dict[date, int]] = {}
+    about: dict[str, Any] = {}
+    for row in rows:
+        series.setdefault(row.code, {})[row.week] = row.units
+        about[row.code] = row
+    made = []
+    for code, weeks in series.items():
+        length = (monday - min(weeks)).days // 7
+        values = np.log1p([float(weeks.get(monday - timedelta(weeks=n), 0)) for n in range(length, 0, -1)])
+        outlook = None
+        if len(values) >= ENOUGH:
+            centre = level(values.tolist())
+            spread = float(np.std(values - np.mean(values))) * 1.28
+            low, high = max(0.0, np.expm1(centre - spread)), np.expm1(centre + spread)
+            outlook = Outlook(max(0.0, float(np.expm1(centre))), float(low), float(high), len(values))
+        made.append({"product": about[code].name, "commune": about[code].commune_code, "outlook": outlook})
+    return made
+
+
+def advice(past: Sequence[Past]) -> tuple[int, int, float] | None:
+    """(best slot, usual slot, times as many views) for one commune's sessions, if the difference is plain:
+    at least three sessions in each and half as many views again.
+    """
+    by_slot: dict[int, list[float]] = {}
+    for one in past:
+        by_slot.setdefault(slot(one.at), []).append(one.value)
+    means = {number: float(np.mean(values)) for number, values in by_slot.items() if len(values) >= 3}
+    if len(means) < 2:
+        return None
+    usual = max(means, key=lambda number: len(by_slot[number]))
+    best = max(means, key=lambda number: means[number])
+    if best == usual or means[usual] <= 0 or means[best] < 1.5 * means[usual]:
+        return None
+    return best, usual, means[best] / means[usual]
