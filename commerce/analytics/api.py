@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import msgspec
 from litestar import Router, get
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, HeaderParameter, QueryParameter
 
-from commerce.analytics import measures, periods, queries, service
+from commerce.analytics import measures, periods, queries, service, store
 from commerce.analytics.measures import CURVE_S, Value
 from commerce.analytics.queries import CommuneFigures, Details, Filter, SessionFigures
 from commerce.core.db import sessions
+from commerce.core.errors import NotFound
 from commerce.core.roles import Identity
 from commerce.core.web import access
 
@@ -256,4 +257,35 @@ def _plain(values: dict[str, Value]) -> dict[str, int | float | None]:
     return {key: round(value, 6) if isinstance(value, float) else value for key, value in values.items()}
 
 
-ROUTES = [Router("/analytics", route_handlers=[session_measures, commune_measures], tags=["analytics"])]
+class StoreRows(msgspec.Struct, frozen=True, kw_only=True):
+    rows: list[dict[str, Any]]
+    next: int | None
+    """`start` of the next stretch; none at the end."""
+
+
+@get("/{name:str}", opt=access.signature, summary="A view of the data store's star schema")
+async def store_rows(
+    name: FromPath[str],
+    key: Annotated[str, HeaderParameter(name="X-Store-Key")] = "",
+    first: Annotated[str, QueryParameter(name="from")] = "",
+    last: Annotated[str, QueryParameter(name="to")] = "",
+    start: Annotated[int, QueryParameter()] = 0,
+) -> StoreRows:
+    """dim_commune, dim_day, dim_session, dim_product, fact_session, fact_minute, fact_item, fact_source,
+    fact_outside; at most 10,000 rows at once."""
+    await store.check_key(key)
+    if name not in (*store.DIMENSIONS, *store.FACTS) or start < 0:
+        raise NotFound
+    days = periods.parse(first, last) if first and last else None
+    async with sessions.read() as db:
+        found = await store.rows(
+            db, name, days.first if days else None, days.last if days else None, start, store.MOST + 1
+        )
+    more = len(found) > store.MOST
+    return StoreRows(rows=list(found[: store.MOST]), next=start + store.MOST if more else None)
+
+
+ROUTES = [
+    Router("/store", route_handlers=[store_rows], tags=["store"]),
+    Router("/analytics", route_handlers=[session_measures, commune_measures], tags=["analytics"]),
+]

@@ -24,6 +24,7 @@ from commerce.analytics import (
     report_pages,
     service,
     signals,
+    store_pages,
 )
 from commerce.analytics.figures import Figure, change, figures, show
 from commerce.analytics.measures import ALL, BY_KEY, CURVE_S, Measure, Totals, Unit
@@ -696,4 +697,5 @@ ROUTES = [
     *(definitions, show_rules, set_rules),
     *report_pages.ROUTES,
     *outlook_pages.ROUTES,
+    *store_pages.ROUTES,
 ]
