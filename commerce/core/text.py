@@ -71,6 +71,21 @@ def mask_phone(phone: str) -> str:
     return phone[:3] + "****" + phone[-3:] if len(phone) >= 7 else "****"
 
 
+_PHONE_IN_TEXT = re.compile(
+    r"(?<![0-9])(?:\+? ?84|0|[oO](?=[ .\-]?[0-9]))(?:[ .\-()]{0,2}[0-9oO]){8,10}(?![0-9])"
+)
+
+
+def mask_phones(text: str) -> str:
+    """`A1 x2 0901.234.567` -> `A1 x2 090****567`: a comment as others may read it."""
+
+    def masked(match: re.Match[str]) -> str:
+        digits = re.sub(r"[^0-9oO]", "", match.group())
+        return mask_phone(digits)
+
+    return _PHONE_IN_TEXT.sub(masked, text)
+
+
 def mask_name(name: str) -> str:
     """`Nguyễn Thị Hoa` -> `Nguyễn T. H.`: on screens that many see."""
     words = name.split()

@@ -47,6 +47,8 @@ class Doubt(StrEnum):
     """Another unit than the one it is sold by: two boxes of what is sold by the kilogram."""
     WHOLESALE = "wholesale"
     """Tonnes: an enquiry of a trader."""
+    ORDERED_BEFORE = "ordered_before"
+    """The same buyer said the same before, and that is an order already."""
     ODD_NUMBER = "odd_number"
     """A long number that is neither phone nor price: most often a phone with a digit wrong."""
 

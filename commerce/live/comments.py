@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.catalog.models import Grade, Product
+from commerce.core import clock
 from commerce.core.batching import Batcher
 from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Invalid
@@ -27,7 +28,7 @@ from commerce.core.outbox import emit
 from commerce.core.text import clean
 from commerce.live.comment_orders import read
 from commerce.live.errors import SessionEnded, SessionNotFound, SessionNotLive, SessionTakenDown
-from commerce.live.models import Comment, LineupItem, LiveSession, LiveState
+from commerce.live.models import Comment, LineupItem, LiveSession, LiveState, Mute
 
 TEXT_MOST = 500
 NAME_MOST = 40
@@ -93,12 +94,14 @@ async def _write(batch: Sequence[Said]) -> list[int | Exception]:
         taken = [i for i, answer in enumerate(answers) if answer == 0]
         if not taken:
             return answers
-        rows = [_row(batch[i], rooms[batch[i].session]) for i in taken]
+        muted = await _muted(db, [room.session.id for room in rooms.values()])
+        rows = [_row(batch[i], rooms[batch[i].session], muted) for i in taken]
         ids = await db.scalars(insert(Comment).returning(Comment.id, sort_by_parameter_order=True), rows)
         news: defaultdict[int, list[int]] = defaultdict(list)
         for i, row, comment_id in zip(taken, rows, ids, strict=True):
             answers[i] = comment_id
-            news[row["live_session_id"]].append(comment_id)
+            if row["hidden_at"] is None:
+                news[row["live_session_id"]].append(comment_id)
         for session_id, new in news.items():
             await emit(db, "live.changed", {"live_session_id": session_id, "comments": new})
     return answers
@@ -142,13 +145,23 @@ def _refusal(room: _Room | None, said: Said) -> Exception | None:
             return SessionEnded()
 
 
-def _row(said: Said, room: _Room) -> dict[str, Any]:
+async def _muted(db: AsyncSession, session_ids: Sequence[int]) -> set[tuple[int, str]]:
+    """(session, visitor) of those who are heard no more."""
+    rows = await db.execute(
+        select(Mute.live_session_id, Mute.visitor).where(Mute.live_session_id.in_(session_ids))
+    )
+    return {(session_id, visitor) for session_id, visitor in rows}
+
+
+def _row(said: Said, room: _Room, muted: Collection[tuple[int, str]]) -> dict[str, Any]:
     reading = read(said.text, room.units)
+    silent = (room.session.id, said.visitor) in muted
     return {
         "live_session_id": room.session.id,
         "visitor": said.visitor,
         "name": said.name,
         "text": said.text,
         "reading": msgspec.to_builtins(reading) if reading else None,
+        "hidden_at": clock.now() if silent else None,
         "demo": room.session.demo,
     }

@@ -67,6 +67,15 @@ class PapersMissing(MarketError):
     )
 
 
+class CommentsSettled(MarketError):
+    """Another helper, or another tap, was first."""
+
+    code = "comments_settled"
+    status = 409
+    title = N_("Đã có người xử lý")
+    detail = N_("Bình luận này đã được chốt hoặc bỏ qua. Danh sách vừa được làm mới.")
+
+
 class LineupFixed(MarketError):
     """While on air a code keeps its meaning: buyers have it in their ears and on paper."""
 

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce.core.db import Base, CreatedAt, History, Id
@@ -120,7 +121,16 @@ class Deal(Base):
 
 class Comment(Base):
     __tablename__ = "comment"
-    __table_args__ = (Index("ix_comment_live_session_id_id", "live_session_id", "id"),)
+    __table_args__ = (
+        Index("ix_comment_live_session_id_id", "live_session_id", "id"),
+        # What waits on the helper's desk.
+        Index(
+            "ix_comment_candidates",
+            "live_session_id",
+            "id",
+            postgresql_where=text("reading IS NOT NULL AND settled_at IS NULL"),
+        ),
+    )
 
     id: Mapped[Id]
     live_session_id: Mapped[int] = mapped_column(ForeignKey("live_session.id", ondelete="CASCADE"))
@@ -131,9 +141,28 @@ class Comment(Base):
     hidden_at: Mapped[datetime | None]
     hidden_by: Mapped[int | None]
     source: Mapped[str] = mapped_column(server_default="page")
-    reading: Mapped[dict[str, Any] | None]
+    reading: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """What the comment-order parser understood, if anything."""
+    order_key: Mapped[str | None]
+    """The idempotency key under which it is made an order: a comment goes into one order at most."""
+    settled: Mapped[str] = mapped_column(server_default="")
+    """What a helper made of it: `ordered` or `dismissed`; empty while it waits."""
+    settled_at: Mapped[datetime | None]
+    settled_by: Mapped[int | None]
     demo: Mapped[bool] = mapped_column(server_default=false())
+
+
+class Mute(Base):
+    """A commenter who is heard no more in a session: what they say is kept and shown to nobody."""
+
+    __tablename__ = "mute"
+    __table_args__ = (UniqueConstraint("live_session_id", "visitor"),)
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(ForeignKey("live_session.id", ondelete="CASCADE"))
+    visitor: Mapped[str]
+    by: Mapped[int]
+    at: Mapped[CreatedAt]
 
 
 class LiveCounter(Base):

@@ -20,7 +20,7 @@ from commerce.catalog.recognitions import holding
 from commerce.catalog.views import Picture
 from commerce.communes.models import Commune
 from commerce.core import clock
-from commerce.core.text import mask_name
+from commerce.core.text import mask_name, mask_phones
 from commerce.live.errors import SessionNotFound
 from commerce.live.models import Comment, Deal, LineupItem, LiveCounter, LiveSession, LiveState
 from streaming import protocol
@@ -310,7 +310,8 @@ async def comments_by_ids(db: AsyncSession, ids: Collection[int]) -> list[protoc
 
 
 def wire_comment(comment_id: int, name: str, text: str, at: datetime) -> protocol.Comment:
-    return protocol.Comment(id=str(comment_id), name=name, text=text, at=clock.unix_ms(at))
+    """Telephone numbers are masked: everybody reads it."""
+    return protocol.Comment(id=str(comment_id), name=name, text=mask_phones(text), at=clock.unix_ms(at))
 
 
 # ---- what buyers must see before they order

@@ -127,3 +127,22 @@ class OrderLine(Base):
     unit_price: Mapped[int]
     quantity: Mapped[int]
     amount: Mapped[int]
+
+
+class WholesaleEnquiry(Base):
+    """A trader who wants tonnes: called back by the sellers, not an order."""
+
+    __tablename__ = "wholesale_enquiry"
+    __table_args__ = (CheckConstraint("kilograms > 0", name="kilograms_positive"),)
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(ForeignKey("live_session.id"), index=True)
+    grade_id: Mapped[int | None] = mapped_column(ForeignKey("grade.id"))
+    name: Mapped[str]
+    phone: Mapped[str]
+    kilograms: Mapped[int]
+    note: Mapped[str] = mapped_column(server_default="")
+    source: Mapped[str] = mapped_column(server_default="")
+    entered_by: Mapped[int | None]
+    """The helper who noted it."""
+    at: Mapped[CreatedAt]

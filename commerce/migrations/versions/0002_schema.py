@@ -220,6 +220,18 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_seller_history_subject_id"), "seller_history", ["subject_id"], unique=False)
     op.create_table(
+        "shipment_history",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("subject_id", sa.BigInteger(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_shipment_history")),
+    )
+    op.create_index(op.f("ix_shipment_history_subject_id"), "shipment_history", ["subject_id"], unique=False)
+    op.create_table(
         "webhook_event",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
@@ -479,7 +491,11 @@ def upgrade() -> None:
         sa.Column("hidden_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("hidden_by", sa.BigInteger(), nullable=True),
         sa.Column("source", sa.Text(), server_default="page", nullable=False),
-        sa.Column("reading", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
+        sa.Column("reading", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
+        sa.Column("order_key", sa.Text(), nullable=True),
+        sa.Column("settled", sa.Text(), server_default="", nullable=False),
+        sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("settled_by", sa.BigInteger(), nullable=True),
         sa.Column("demo", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(
             ["live_session_id"],
@@ -488,6 +504,13 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_comment")),
+    )
+    op.create_index(
+        "ix_comment_candidates",
+        "comment",
+        ["live_session_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("reading IS NOT NULL AND settled_at IS NULL"),
     )
     op.create_index("ix_comment_live_session_id_id", "comment", ["live_session_id", "id"], unique=False)
     op.create_table(
@@ -559,6 +582,19 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("live_session_id", "at", name=op.f("pk_minute_rollup")),
+    )
+    op.create_table(
+        "mute",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("visitor", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"], ["live_session.id"], name=op.f("fk_mute_live_session_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mute")),
+        sa.UniqueConstraint("live_session_id", "visitor", name=op.f("uq_mute_live_session_id_visitor")),
     )
     op.create_table(
         "order",
@@ -876,6 +912,18 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_recognition_product_id"), "recognition", ["product_id"], unique=False)
     op.create_table(
+        "shipment",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("order_id", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("carrier", sa.Text(), server_default="", nullable=False),
+        sa.Column("tracking", sa.Text(), server_default="", nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["order_id"], ["order.id"], name=op.f("fk_shipment_order_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_shipment")),
+        sa.UniqueConstraint("order_id", name=op.f("uq_shipment_order_id")),
+    )
+    op.create_table(
         "lineup_item",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("live_session_id", sa.BigInteger(), nullable=False),
@@ -985,6 +1033,28 @@ def upgrade() -> None:
     op.create_index(op.f("ix_stock_movement_grade_id"), "stock_movement", ["grade_id"], unique=False)
     op.create_index(op.f("ix_stock_movement_order_id"), "stock_movement", ["order_id"], unique=False)
     op.create_table(
+        "wholesale_enquiry",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("grade_id", sa.BigInteger(), nullable=True),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("phone", sa.Text(), nullable=False),
+        sa.Column("kilograms", sa.BigInteger(), nullable=False),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.Column("source", sa.Text(), server_default="", nullable=False),
+        sa.Column("entered_by", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("kilograms > 0", name=op.f("ck_wholesale_enquiry_kilograms_positive")),
+        sa.ForeignKeyConstraint(["grade_id"], ["grade.id"], name=op.f("fk_wholesale_enquiry_grade_id")),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"], ["live_session.id"], name=op.f("fk_wholesale_enquiry_live_session_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_wholesale_enquiry")),
+    )
+    op.create_index(
+        op.f("ix_wholesale_enquiry_live_session_id"), "wholesale_enquiry", ["live_session_id"], unique=False
+    )
+    op.create_table(
         "deal",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("live_session_id", sa.BigInteger(), nullable=False),
@@ -1079,6 +1149,8 @@ def downgrade() -> None:
     op.drop_table("pin")
     op.drop_index(op.f("ix_deal_live_session_id"), table_name="deal")
     op.drop_table("deal")
+    op.drop_index(op.f("ix_wholesale_enquiry_live_session_id"), table_name="wholesale_enquiry")
+    op.drop_table("wholesale_enquiry")
     op.drop_index(op.f("ix_stock_movement_order_id"), table_name="stock_movement")
     op.drop_index(op.f("ix_stock_movement_grade_id"), table_name="stock_movement")
     op.drop_table("stock_movement")
@@ -1097,6 +1169,7 @@ def downgrade() -> None:
     op.drop_table("order_line")
     op.drop_index(op.f("ix_lineup_item_grade_id"), table_name="lineup_item")
     op.drop_table("lineup_item")
+    op.drop_table("shipment")
     op.drop_index(op.f("ix_recognition_product_id"), table_name="recognition")
     op.drop_table("recognition")
     op.drop_index(op.f("ix_photo_product_id"), table_name="photo")
@@ -1136,11 +1209,17 @@ def downgrade() -> None:
     )
     op.drop_index(op.f("ix_order_buyer_phone"), table_name="order")
     op.drop_table("order")
+    op.drop_table("mute")
     op.drop_table("minute_rollup")
     op.drop_table("live_counter")
     op.drop_table("item_rollup")
     op.drop_table("gateway_death")
     op.drop_index("ix_comment_live_session_id_id", table_name="comment")
+    op.drop_index(
+        "ix_comment_candidates",
+        table_name="comment",
+        postgresql_where=sa.text("reading IS NOT NULL AND settled_at IS NULL"),
+    )
     op.drop_table("comment")
     op.drop_table("card_account")
     op.drop_index(op.f("ix_bank_feed_seller_id"), table_name="bank_feed")
@@ -1177,6 +1256,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_account_event_person_id"), table_name="account_event")
     op.drop_table("account_event")
     op.drop_table("webhook_event")
+    op.drop_index(op.f("ix_shipment_history_subject_id"), table_name="shipment_history")
+    op.drop_table("shipment_history")
     op.drop_index(op.f("ix_seller_history_subject_id"), table_name="seller_history")
     op.drop_table("seller_history")
     op.drop_table("rollup_mark")
