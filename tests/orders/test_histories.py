@@ -27,10 +27,12 @@ from commerce.core.db import sessions
 from commerce.core.errors import MarketError
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
+from commerce.fulfilment import service as fulfilment
 from commerce.orders import service
 from commerce.orders.desk import desk
 from commerce.orders.expiry import expire_orders
 from commerce.orders.queries import snapshots
+from commerce.orders.selling import pack_order
 from commerce.payments import notices, queries, receiving, refunds
 from commerce.payments.receiving import Credit
 from tests.orders.market import PRICE, Market, change, ledger_is_right, one, open_market, order_request
@@ -64,7 +66,7 @@ INVARIANTS = {
     """,
     "all money of a closed order is back or wanted back": """
         SELECT count(*) FROM payment p JOIN "order" o ON o.id = p.order_id
-        WHERE o.state IN ('cancelled', 'expired') AND p.paid <> coalesce(
+        WHERE o.state IN ('cancelled', 'expired', 'refused') AND p.paid <> coalesce(
             (SELECT sum(amount) FROM refund r WHERE r.payment_id = p.id AND NOT of_excess), 0)
     """,
     "every dong that came is counted, wanted back, proves a tick by hand, or is unmatched": """
@@ -157,6 +159,24 @@ class Histories(RuleBasedStateMachine):
     @rule(order=orders, amount=st.sampled_from([1, PRICE, 3 * PRICE]))
     def refund(self, order: tuple[str, str, int], amount: int) -> None:
         self.do(refunds.refund_order(OFFICE, order[0], amount, "thử"))
+
+    @rule(order=orders)
+    def pack_and_send(self, order: tuple[str, str, int]) -> None:
+        self.do(pack_order(OFFICE, order[0]))
+        self.do(fulfilment.send(OFFICE, order[0]))
+
+    @rule(order=orders)
+    def deliver(self, order: tuple[str, str, int]) -> None:
+        self.do(fulfilment.delivered(OFFICE, order[0]))
+
+    @rule(order=orders, sellable=st.booleans())
+    def refuse_and_return(self, order: tuple[str, str, int], sellable: bool) -> None:
+        self.do(fulfilment.refused(OFFICE, order[0], "thử"))
+        self.do(fulfilment.returned(OFFICE, order[0], sellable=sellable))
+
+    @rule(order=orders)
+    def seller_cancels(self, order: tuple[str, str, int]) -> None:
+        self.do(fulfilment.cancel(OFFICE, order[0], "thử"))
 
     @rule()
     def send_refunds_back(self) -> None:
