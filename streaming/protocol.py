@@ -83,7 +83,8 @@ class Stock(Frame, frozen=True, kw_only=True):
 
 
 class Comment(msgspec.Struct, frozen=True, kw_only=True):
-    """`text` and `name` are what a person typed: never markup. `at` is Unix milliseconds."""
+    """`text` and `name` are what a person typed: never markup. `at` is Unix milliseconds. Ids rise with time;
+    a shorter one is lower than a longer one."""
 
     id: str
     name: str
@@ -156,7 +157,10 @@ class Snapshot(Frame, frozen=True, kw_only=True):
                 known = {c.id: c for c in (*self.comments, *new)}
                 for one in hidden:
                     known.pop(one, None)
-                changes = {"comments": list(known.values())[-RECENT_COMMENTS:]}
+                # In the order of their ids, as whoever stores them has them: processes that commit side by
+                # side may be heard in another order, and both must come to the same room.
+                kept = sorted(known.values(), key=lambda c: (len(c.id), c.id))
+                changes = {"comments": kept[-RECENT_COMMENTS:]}
             case Notice(text=text):
                 changes = {"notice": text}
             case Order() | Resync():

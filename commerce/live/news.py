@@ -4,8 +4,9 @@ News says only *that* something of a session changed; what it is now is read fro
 telling. So the same news told twice, or late, does no harm, and news of one session that came together is
 told once. Reading and telling are one act, taken in turn by all workers (core.leader.Turn).
 
-When the wire is away nothing waits for it: the session is remembered, and its whole state is laid down anew
-(`restate`) as soon as the wire is back. The same is done for a room that the wire does not know.
+When the wire is away nothing waits for it: the session is remembered, and what the wire shows is brought
+into line with what is true (`restate`) as soon as the wire is back. The same is done for a room that the
+wire does not know.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from commerce.live import queries
 from commerce.live.queries import Session
 from streaming import protocol
 from streaming.bus import Bus, BusAway, staff_room
-from streaming.protocol import AnyFrame
+from streaming.protocol import AnyFrame, Comment, Snapshot
 
 TURN = 6_600_201  # an advisory lock's number; see core.migrate for another
 TRY_EVERY_S = 0.5
+SETTLED_MS = 10_000  # after this a comment has long been told, or its news was lost
 ORDERS_SHOWN = 20  # of those that came at once; a host reads no more
 
 log = structlog.get_logger()
@@ -75,7 +77,7 @@ class Newsroom:
                     await self._restate(session)
 
     async def restate(self, live_session_ids: Iterable[int]) -> None:
-        """Lay the whole state of these rooms down anew."""
+        """Bring what the wire shows of these rooms into line with what is true."""
         async with self.turn:
             for session in await self._sessions(live_session_ids):
                 await self._restate(session)
@@ -104,13 +106,21 @@ class Newsroom:
             raise
 
     async def _restate(self, session: Session) -> None:
+        """Compare what the wire shows with what is true, and tell what differs. A room that is not known is
+        laid down as a whole."""
+        room = session.code
         try:
             # The order matters: what is published after this seq stays on top of the snapshot.
-            as_of = await self.bus.seq(session.code)
+            as_of = await self.bus.seq(room)
+            shown = await self.bus.get_snapshot(room)
             async with sessions.read() as db:
-                now = await queries.by_code(db, session.code)
-                snapshot = await queries.snapshot(db, now)
-            await self.bus.put_snapshot(session.code, snapshot, as_of)
+                session = await queries.by_code(db, room)
+                truth = await queries.snapshot(db, session)
+            if shown is None:
+                await self.bus.put_snapshot(room, truth, as_of)
+                return
+            for frame in _differences(shown, truth):
+                await self.bus.publish(room, frame)
         except BusAway as error:
             self._later(session.id, error)
 
@@ -175,6 +185,41 @@ def _collect(messages: Sequence[Message], *parts: str) -> dict[int, News]:
         one.hidden.update(payload.get("hidden", ()))
         one.orders.update(payload.get("order_ids", ()))
     return news
+
+
+def _differences(shown: Snapshot, truth: Snapshot) -> list[AnyFrame]:
+    frames: list[AnyFrame] = []
+    if (shown.state, shown.reason) != (truth.state, truth.reason):
+        frames.append(protocol.Status(state=truth.state, reason=truth.reason))
+    if shown.pinned != truth.pinned:
+        frames.append(protocol.Pin(pinned=truth.pinned))
+    if shown.deals != truth.deals:
+        frames.append(protocol.Deal(deals=truth.deals))
+    if shown.stock != truth.stock:
+        frames.append(protocol.Stock(stock=truth.stock, orders=truth.orders, units=truth.units))
+    if talk := _talk_difference(shown.comments, truth.comments):
+        frames.append(talk)
+    return frames
+
+
+def _talk_difference(shown: list[Comment], truth: list[Comment]) -> protocol.Comments | None:
+    """What readers lack, and what they see though it is hidden. Comments of the last moments are left out:
+    their own news is under way."""
+    here, there = {c.id for c in shown}, {c.id for c in truth}
+    oldest = max(_age(shown), _age(truth))
+    settled = protocol.now_ms() - SETTLED_MS
+    missing = [c for c in truth if c.id not in here and c.at < settled and (not shown or _key(c) >= oldest)]
+    hidden = [c.id for c in shown if c.id not in there and c.at < settled and _key(c) >= oldest]
+    return protocol.Comments(comments=missing, hidden=hidden) if missing or hidden else None
+
+
+def _key(comment: Comment) -> int:
+    return int(comment.id)
+
+
+def _age(comments: list[Comment]) -> int:
+    """Up to here one side knows nothing, for it keeps only so many."""
+    return min(map(_key, comments), default=0)
 
 
 def _order_frame(order: queries.RecentOrder) -> protocol.Order:

@@ -2,7 +2,7 @@
 
 Nothing is accumulated here: orders and units are read from the committed counters, viewers from presence, so
 whatever crashed is right again at the next tick. What changes by the clock alone (a deal that ends) is
-noticed here as well, and a leader that takes over lays the state of every room down anew.
+noticed here as well, and a leader that takes over brings every room into line with what is true.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streaming import protocol
 
 INTERVAL_S = 1.0
 RESTATE_EVERY = 60
-"""Ticks between restatements of a room: a net under all that could go wrong between rows and frames."""
+"""Ticks between two comparisons of a room with its rows: a net under all that could go wrong in between."""
 
 log = structlog.get_logger()
 

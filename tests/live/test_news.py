@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from datetime import timedelta
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import insert, text
 
+from commerce.core import clock
 from commerce.core.db import Sessions
 from commerce.core.leader import Turn
 from commerce.core.outbox import Relay, emit
-from commerce.live import service
+from commerce.live import queries, service
 from commerce.live.models import Comment
 from commerce.live.news import News, Newsroom
 from commerce.worker import topics
@@ -293,6 +295,54 @@ async def test_while_the_wire_is_away_nothing_waits_and_after_it_all_is_right(
         mending.cancel()
         await newsroom.turn.close()
         await through.close()
+
+
+async def test_a_restatement_tells_only_what_differs(sessions: Sessions, bus: Bus) -> None:
+    newsroom = Newsroom(bus)
+    made = await scene.on_air(sessions)
+    row = await scene.session_row(sessions, made.code)
+    await deliver(newsroom)
+    old = clock.now() - timedelta(minutes=1)
+    async with sessions.begin() as db:
+        ids = list(
+            await db.scalars(
+                insert(Comment).returning(Comment.id, sort_by_parameter_order=True),
+                [
+                    {"live_session_id": row.id, "visitor": "v", "name": "Hoa", "text": words, "at": at}
+                    for words, at in (("một", old), ("hai", old), ("ba", old), ("bốn", clock.now()))
+                ],
+            )
+        )
+    lost, shown, stays, _ = await comments_of(sessions, ids)
+    await bus.publish(made.code, protocol.Comments(comments=[shown, stays]))
+    await service.hide_comment(made.helper, made.code, ids[1])
+    await service.pin(made.host, made.code, "A1")
+    async with Ear(bus, made.code) as ear:
+        await newsroom.restate([row.id])
+        assert (await ear.wait(protocol.Pin))[0].pinned is not None
+        told = (await ear.wait(protocol.Comments))[0]
+        # `lost` is older than all that readers keep; `bốn` has its own news under way.
+        assert (told.comments, told.hidden) == ([], [str(ids[1])])
+        await ear.settle()
+        kinds = {type(frame) for _, frame in ear.frames}
+        assert kinds == {protocol.Pin, protocol.Comments}  # above all no snapshot for 150,000 readers
+
+        await bus.publish(made.code, protocol.Comments(hidden=[stays.id]))
+        await ear.settle()
+        ear.frames.clear()
+        await newsroom.restate([row.id])
+        assert [c.text for c in (await ear.wait(protocol.Comments))[0].comments] == ["một", "ba"]
+        ear.frames.clear()
+        await newsroom.restate([row.id])
+        await ear.settle()
+        assert ear.frames == []
+    assert lost.text == "một"
+    await newsroom.turn.close()
+
+
+async def comments_of(sessions: Sessions, ids: list[int]) -> list[protocol.Comment]:
+    async with sessions.read() as db:
+        return await queries.comments_by_ids(db, ids)
 
 
 async def test_an_emptied_wire_is_told_everything_again(sessions: Sessions, bus: Bus) -> None:
