@@ -168,7 +168,7 @@ async def list_listings(
     if in_state and in_state not in list(ListingState):
         options = {"options": ", ".join(ListingState)}
         raise Invalid(FieldError("state", N_("Cần chọn một trong: {options}."), options))
-    if commune:
+    if Search.parse(commune=commune).commune:
         identity.must(commune, Role.OFFICER)
     async with sessions.read() as db:
         return await queries.listings(

@@ -5,6 +5,7 @@ A field that is UNSET is left as it is: a product is listed in steps, and each s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import date
 from typing import Any
@@ -133,6 +134,8 @@ def check_seller(form: SellerFields, *, new: bool) -> Values:
     account = [name for name in ("bank_bin", "bank_account", "bank_holder") if name in check.given]
     if account and len(account) < 3:
         check.fault(account[0], N_("Cần đủ ngân hàng, số tài khoản và tên chủ tài khoản."))
+    if "bank_bin" in check.given and not re.fullmatch(r"\d{6}", check.given["bank_bin"], re.ASCII):
+        check.fault("bank_bin", N_("Xin chọn ngân hàng trong danh sách."))
     number = str(check.given.get("bank_account", "")).replace(" ", "")
     if account and not (number.isascii() and number.isalnum() and 4 <= len(number) <= 19):
         check.fault("bank_account", N_("Số tài khoản gồm 4 đến 19 chữ số hoặc chữ cái không dấu."))

@@ -205,7 +205,7 @@ async def product_page(
     on = on or clock.today()
     query = _products(on).add_columns(_on_sale().label("products"))
     row = (
-        await db.execute(query.where(*(SHOWN if on_sale_only else ()), Product.code == _plain(code)))
+        await db.execute(query.where(*(SHOWN if on_sale_only else ()), Product.code == as_code(code)))
     ).first()
     if row is None:
         raise ProductNotFound
@@ -337,7 +337,7 @@ async def recognition_history(
     Raises `ProductNotFound`, `Forbidden`.
     """
     on = on or clock.today()
-    product = await db.scalar(select(Product).where(Product.code == _plain(code)))
+    product = await db.scalar(select(Product).where(Product.code == as_code(code)))
     if product is None:
         raise ProductNotFound
     by.must(product.commune_code, Role.OFFICER, Role.PROVINCE)
@@ -500,6 +500,6 @@ def recognition_view(recognition: Recognition, on: date, shown: Recognition | No
     )
 
 
-def _plain(code: str) -> str:
+def as_code(code: str) -> str:
     """A code as it may stand in an address; anything else names nothing (PostgreSQL refuses a NUL)."""
     return code if re.fullmatch(r"[A-Za-z0-9-]{1,80}", code) else ""

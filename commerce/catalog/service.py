@@ -48,6 +48,7 @@ from commerce.catalog.models import (
     Seller,
     SellerHistory,
 )
+from commerce.catalog.queries import as_code
 from commerce.communes.models import Commune
 from commerce.core import clock
 from commerce.core.db import sessions
@@ -91,7 +92,7 @@ async def register_seller(by: Identity, commune_code: str, form: SellerFields) -
     by.must(commune_code, Role.SELLER, *OFFICE)
     values = check_seller(form, new=True)
     async with sessions.begin() as db:
-        if await db.get(Commune, commune_code) is None:
+        if not commune_code.isalnum() or await db.get(Commune, commune_code) is None:
             raise Invalid(FieldError("commune", N_("Không có xã, phường nào mang mã này.")))
         await _check_bank(db, values)
         person = await db.get_one(Person, by.person_id)
@@ -427,11 +428,7 @@ async def _product(
     db: AsyncSession, by: Identity, code: str, *, office: bool = False
 ) -> tuple[Product, Seller]:
     """As `_seller`, the product locked."""
-    if "\0" in code:
-        raise ProductNotFound
-    product = await db.scalar(select(Product).where(Product.code == code).with_for_update())
-    if product is None:
-        raise ProductNotFound
+    product = await _locked_product(db, code)
     seller = await db.get_one(Seller, product.seller_id)
     _require(by, seller, office=office)
     return product, seller
@@ -446,10 +443,15 @@ def _require(by: Identity, seller: Seller, *, office: bool) -> None:
         raise Forbidden
 
 
-async def _recognised(db: AsyncSession, by: Identity, code: str) -> Product:
-    product = await db.scalar(select(Product).where(Product.code == code).with_for_update())
+async def _locked_product(db: AsyncSession, code: str) -> Product:
+    product = await db.scalar(select(Product).where(Product.code == as_code(code)).with_for_update())
     if product is None:
         raise ProductNotFound
+    return product
+
+
+async def _recognised(db: AsyncSession, by: Identity, code: str) -> Product:
+    product = await _locked_product(db, code)
     by.must(product.commune_code, *RECOGNISERS)
     return product
 

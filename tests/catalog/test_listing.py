@@ -260,9 +260,10 @@ async def test_a_commune_s_sellers_are_registered_there(people: People) -> None:
     with pytest.raises(Forbidden):
         await service.register_seller(people.host, HERE, seller_form())
     admin = Identity(people.host.person_id, 0, "", "", frozenset({(Role.ADMIN, None)}))
-    with pytest.raises(Invalid) as refused:
-        await service.register_seller(admin, "00000", seller_form())
-    assert refused.value.errors[0].field == "commune"
+    for nowhere in ("00000", "", "\0"):
+        with pytest.raises(Invalid) as refused:
+            await service.register_seller(admin, nowhere, seller_form())
+        assert refused.value.errors[0].field == "commune"
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 10**6, 2**63, 10**30])
@@ -363,6 +364,7 @@ async def test_one_end_of_the_season_after_the_other(people: People, product: st
         ({"address": ""}, ["address"]),
         ({"bank_bin": "970436"}, ["bank_bin", "bank_account"]),
         ({"bank_bin": "970436", "bank_account": "12-34", "bank_holder": "A B"}, ["bank_account"]),
+        ({"bank_bin": "\0", "bank_account": "0123456", "bank_holder": "A B"}, ["bank_bin"]),
         ({"name": UNSET, "phone": UNSET}, ["name", "phone"]),
     ],
 )
