@@ -422,7 +422,7 @@ def _result(line: dict[str, Any]) -> None:
 @url_option
 @seconds_option
 @click.option("--concurrency", type=click.IntRange(1, 10_000), default=256, show_default=True)
-@click.option("--products", type=click.IntRange(1, 100), default=1, show_default=True)
+@click.option("--products", type=click.IntRange(1, 1_000), default=1, show_default=True)
 @click.option(
     "--web", type=click.IntRange(1, 64), default=2, show_default=True, help="Web processes of its own."
 )
