@@ -34,22 +34,25 @@ async def publish(made: Stage, key: str, seconds: float, *more: str) -> asyncio.
     """Debian's ffmpeg as OBS: a test picture and a tone, in real time."""
     picture = ["-f", "lavfi", "-i", "testsrc=size=320x240:rate=30"]
     tone = ["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100"]
-    encode = [
-        "-c:v",
-        "libx264",
-        "-preset",
-        "ultrafast",
-        "-g",
-        "60",
-        "-pix_fmt",
-        "yuv420p",
-        "-c:a",
-        "aac",
-        "-ac",
-        "2",
-    ]
+    x264 = ["-c:v", "libx264", "-preset", "ultrafast", "-g", "60", "-pix_fmt", "yuv420p"]
     return await asyncio.create_subprocess_exec(
-        *["ffmpeg", "-nostdin", "-v", "error", "-re", *picture, *tone, *encode, "-t", str(seconds), *more],
+        *[
+            "ffmpeg",
+            "-nostdin",
+            "-v",
+            "error",
+            "-re",
+            *picture,
+            *tone,
+            *x264,
+            "-c:a",
+            "aac",
+            "-ac",
+            "2",
+            "-t",
+            str(seconds),
+            *more,
+        ],
         *["-f", "flv", address(made, key)],
         stderr=asyncio.subprocess.PIPE,
     )
@@ -98,7 +101,7 @@ async def test_a_wrong_key_is_refused(on_stage: Stage, kind: str) -> None:
     if kind != "never allowed":
         await on_stage.studio.stream_key(on_stage.session, 2)
     program = await publish(on_stage, key, 2)
-    _, said = await program.communicate()
+    await program.communicate()
     assert program.returncode != 0
     assert not await _segments(on_stage, 1)
     assert not on_stage.sessions or not on_stage.sessions.owned
@@ -217,16 +220,7 @@ def test_stream_keys() -> None:
     assert re.fullmatch(r"EAKNUEC_3_[a-z2-7]{29}", key)
     assert tickets.verify_stream_key(key) == ("EAKNUEC", 3)
     assert tickets.stream_key("EAKNUEC", 4)[10:] != key[10:]
-    for bad in (
-        key[:-1],
-        key + "a",
-        key.upper(),
-        key.replace("_3_", "_4_"),
-        "EAKNUEC_3_",
-        "",
-        "đ_1_x",
-        "a_²_b",
-        "X_-1_y",
-    ):
+    altered = [key[:-1], key + "a", key.upper(), key.replace("_3_", "_4_")]
+    for bad in [*altered, "EAKNUEC_3_", "", "đ_1_x", "a_²_b", "X_-1_y"]:
         with pytest.raises(BadTicket):
             tickets.verify_stream_key(bad)
