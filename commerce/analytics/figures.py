@@ -82,5 +82,5 @@ def change(now: Value, before: Value) -> str:
     if now is None or not before:
         return NONE
     percent = round((now / before - 1) * 100)
-    sign = "+" if percent > 0 else "−" if percent < 0 else ""
+    sign = "+" if percent > 0 else "-" if percent < 0 else ""
     return f"{sign}{number(abs(percent))} %"

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ class Outlook:
     """How many it rests on."""
 
 
+@lru_cache(maxsize=50_000)
 def slot(at: datetime) -> int:
     """Time of day and kind of day: 0-2 weekday morning, afternoon, evening; 3-5 the same at weekends."""
     local = clock.local(at)

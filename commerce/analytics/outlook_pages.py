@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -56,7 +57,7 @@ async def outlooks(request: AnyRequest) -> Response[str]:
         rules = await signals.current_rules(db)
         products = await forecast.products_next_week(db, today)
     judged = signals.judge_all(now, before, rules, chosen, today)
-    told = forecast.next_sessions(past, coming, today)
+    told = await asyncio.to_thread(forecast.next_sessions, past, coming, today)
     own: dict[str, list[Past]] = {}
     for one in past["views"]:
         own.setdefault(one.commune, []).append(one)

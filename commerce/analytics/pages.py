@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -260,7 +261,7 @@ async def export(
             table = await exports.ptnt_ocop(db, chosen.last.year, clock.today())
         else:
             table = await _communes_table(db, chosen, wanted)
-    return _file(table, ending, f"{table.name}-{chosen.first}-{chosen.last}.{ending}")
+    return await _file(table, ending, f"{table.name}-{chosen.first}-{chosen.last}.{ending}")
 
 
 async def _communes_table(db: Any, chosen: Period, wanted: Filter) -> exports.Table:
@@ -272,12 +273,17 @@ async def _communes_table(db: Any, chosen: Period, wanted: Filter) -> exports.Ta
     return exports.communes(now, colours)
 
 
-def _file(table: exports.Table, ending: str, name: str) -> Response[bytes]:
-    body, kind = (
-        (exports.as_csv(table), exports.CSV) if ending == "csv" else (exports.as_xlsx([table]), exports.XLSX)
-    )
+async def _file(table: exports.Table, ending: str, name: str) -> Response[bytes]:
+    """Made in a thread: a year of sessions takes a while to write."""
+    kind = exports.CSV if ending == "csv" else exports.XLSX
+    make = exports.as_csv if ending == "csv" else _one_sheet
+    body = await asyncio.to_thread(make, table)
     headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
     return Response(body, media_type=kind, headers=headers)
+
+
+def _one_sheet(table: exports.Table) -> bytes:
+    return exports.as_xlsx([table])
 
 
 # ---- some side by side

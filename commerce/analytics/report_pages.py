@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date
 
 import msgspec
@@ -154,9 +155,10 @@ async def paper(
     """`bao-cao.pdf` or `bao-cao.xlsx`."""
     opened = await reports.opened(identity, number)
     if name == "bao-cao.pdf":
-        body, kind = papers.as_pdf(opened, demo=settings.demo), "application/pdf"
+        body = await asyncio.to_thread(papers.as_pdf, opened, demo=settings.demo)
+        kind = "application/pdf"
     elif name == "bao-cao.xlsx":
-        body, kind = papers.as_workbook(opened), exports.XLSX
+        body, kind = await asyncio.to_thread(papers.as_workbook, opened), exports.XLSX
     else:
         raise NotFound
     ending = name.rpartition(".")[2]
