@@ -207,6 +207,7 @@ class Gateway:
 
     def _seat(self, viewer: Viewer, room: Room, ticket: Ticket) -> None:
         self._waiting.pop(viewer, None)
+        viewer.file = viewer.transport.get_extra_info("socket").fileno()
         viewer.transport.write(room.snapshot_data())
         staff = ticket.kind is Kind.STAFF
         place, is_new = room.seat(viewer, staff=staff)
@@ -315,39 +316,25 @@ class Gateway:
     # Writing
 
     def _visit(self, place: Slice) -> None:
-        """Give everybody in a slice what they lack."""
-        room = place.room
-        data = room.pending(place.seq, staff=place.staff)
-        if data:
-            for viewer in place.viewers:
-                viewer.transport.write(data)
-            self.stats.written(len(place.viewers), len(data))
-        elif place.seq == room.seq:
-            room.owed.add(place)
-        for viewer, seq in place.newcomers.items():
-            if late := room.pending(seq, staff=place.staff):
-                viewer.transport.write(late)
-                self.stats.written(1, len(late))
-        place.viewers.update(place.newcomers)
-        place.newcomers.clear()
-        place.seq = room.seq
-        if self._slow:
-            place.viewers.difference_update(self._slow)
+        writes, size = place.tell()
+        self.stats.writes += writes
+        self.stats.bytes += size
+        if not writes:
+            place.room.owed.add(place)
 
     def became_slow(self, viewer: Viewer) -> None:
-        """Its buffer is full: nothing more is written until it has been read. It may be iterated over
-        right now, so it is taken out of its slice by the visit itself."""
+        """Its buffer is full: nothing more is written until it has been read."""
         if viewer.place is not None:
             viewer.slow_since = asyncio.get_running_loop().time()
+            viewer.place.skip(viewer)
             self._slow.add(viewer)
             self.stats.slowed += 1
 
     def caught_up(self, viewer: Viewer) -> None:
         if viewer in self._slow and viewer.place is not None:
             self._slow.discard(viewer)
-            viewer.transport.write(viewer.place.room.resync_data())
-            viewer.place.remove(viewer)
             viewer.place.add(viewer)
+            viewer.transport.write(viewer.place.room.resync_data())
             self.stats.resynced += 1
 
     # What the bus says
@@ -445,7 +432,7 @@ class Gateway:
     async def _end(self, room: Room) -> None:
         """The session is over: everybody has been told, then the sockets are closed."""
         await asyncio.sleep(self.pacer.interval)
-        viewers = [viewer for place in room.slices for viewer in (*place.viewers, *place.newcomers)]
+        viewers = [viewer for place in room.slices for viewer in place]
         await self._close_slowly(viewers, END_S, Close.ENDED, room.snapshot.state)
 
     # Once a second

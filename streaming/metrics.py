@@ -52,10 +52,6 @@ class Stats:
         self.refused: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
 
-    def written(self, viewers: int, size: int) -> None:
-        self.writes += viewers
-        self.bytes += viewers * size
-
     def numbers(self) -> dict[str, Any]:
         return vars(self) | {
             "at_ms": now_ms(),

@@ -38,6 +38,7 @@ class Viewer(asyncio.Protocol):
         "_received",
         "address",
         "counts_for_address",
+        "file",
         "gateway",
         "heard_at",
         "pinged_at",
@@ -54,6 +55,8 @@ class Viewer(asyncio.Protocol):
         self.ws = ServerProtocol(max_size=MAX_MESSAGE, logger=_logger)
         self.transport: asyncio.Transport
         self.place: Slice | None = None
+        self.file = -1
+        """Its file descriptor, once it is seated."""
         self.address = ""
         self.proxied = False
         self.counts_for_address = False
@@ -129,7 +132,9 @@ class Viewer(asyncio.Protocol):
         self.ws.parser_exc = self.ws.handshake_exc = None
 
     def _flush(self) -> None:
-        for data in self.ws.data_to_send():
+        if (waiting := self.ws.data_to_send()) and self.place is not None:
+            self.place.set_apart(self)
+        for data in waiting:
             if data:
                 self.transport.write(data)
             else:  # the protocol's sign for the end of the stream
