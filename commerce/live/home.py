@@ -278,6 +278,7 @@ def session_card(session: Session, viewers: int) -> Card:
         "picture_url": None,
         "art": session.poster,
         "viewers": viewers,
+        "replay": session.state == LiveState.ENDED and live.playback_url(session) is not None,
     }
 
 
