@@ -23,7 +23,7 @@ import structlog
 import uvloop
 from sqlalchemy import text
 
-from commerce.analytics import ingest, reports, rollup
+from commerce.analytics import ingest, reports, retention, rollup
 from commerce.analytics.ingest import Ingest
 from commerce.core import heartbeat, logging
 from commerce.core.db import sessions
@@ -32,6 +32,7 @@ from commerce.core.outbox import Handler, Relay
 from commerce.core.settings import Settings
 from commerce.live.news import Newsroom
 from commerce.live.ticker import Ticker
+from commerce.live.video import Pictures
 from commerce.orders.expiry import expire_orders
 from commerce.payments import cards
 from streaming.bus import Bus
@@ -43,10 +44,11 @@ STOP_WITHIN_S = 5.0
 log = structlog.get_logger()
 
 
-def topics(newsroom: Newsroom) -> Mapping[str, Handler]:
+def topics(newsroom: Newsroom, moved: Handler) -> Mapping[str, Handler]:
     """Who does what with which news. Every topic that is emitted anywhere is here."""
     return {
         "live.changed": newsroom.changed,
+        "live.moved": moved,
         "live.ordered": newsroom.ordered,
     }
 
@@ -77,6 +79,7 @@ JOBS: Sequence[Job] = (
     Job("make partitions ahead", 6 * 3600, ingest.make_partitions_ahead),
     Job("expire orders", 10, expire_orders),
     Job("roll up sessions", 10, rollup.refresh_due),
+    Job("forget raw rows after 13 months", 24 * 3600, retention.forget_job),
     Job("open this week's reports", 6 * 3600, reports.open_regular_job),
     Job("count the province's people", 24 * 3600, rollup.count_province),
     # The contract: a key answers the same for a day.
@@ -123,7 +126,8 @@ class Worker:
         self.bus = Bus(settings.valkey_url)
         self.newsroom = Newsroom(self.bus)
         self.ticker = Ticker(self.newsroom)
-        self.relay = Relay(topics(self.newsroom))
+        self.pictures = Pictures(settings)
+        self.relay = Relay(topics(self.newsroom, self.pictures.moved))
         self.ingest = Ingest(self.bus, self.name)
         self.leading = False
         self.jobs = jobs_of(settings)
@@ -139,6 +143,7 @@ class Worker:
                 lead(LEADER, [self._note_leading, self.ticker.run, self._run_jobs]),
                 self.newsroom.mend(),
                 self.ingest.run(),
+                self.pictures.follow(stop),
                 self._beat(),
             )
         ]
@@ -152,6 +157,7 @@ class Worker:
         await asyncio.gather(relay, *others, stopping, return_exceptions=True)
         await self.newsroom.turn.close()
         await self.bus.close()
+        await self.pictures.close()
         for error in failed:
             assert error is not None
             raise error  # a fault of ours: loud, and the supervisor starts the process anew
