@@ -14,7 +14,7 @@ from commerce.core.i18n import N_
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access
-from commerce.payments import cards, notices, queries, receiving, refunds
+from commerce.payments import cards, notices, queries, receiving, refunds, setup
 
 money_roles = access.roles(Role.SELLER, Role.OFFICER)
 
@@ -40,6 +40,17 @@ class RefundRequest(Struct):
 
 class RefundDoneRequest(Struct):
     reference: str = ""
+
+
+class BankFeedRequest(Struct):
+    service: str
+    """`sepay` or `payos`."""
+    secret: str
+    """SePay: the API key it sends; payOS: the checksum key."""
+
+
+class CardAccountRequest(Struct):
+    account: str = ""
 
 
 class UnmatchedMoney(Struct):
@@ -134,9 +145,30 @@ async def refund_done(
     return Taken()
 
 
+@post("/sellers/{seller_id:int}/bank-feed", opt=money_roles, status_code=200)
+async def bank_feed(
+    seller_id: FromPath[int],
+    data: JSONBody[BankFeedRequest],
+    identity: NamedDependency[Identity],
+    settings: NamedDependency[Settings],
+) -> Taken:
+    """Which service tells of credits on the seller's account, and how it proves itself."""
+    await setup.set_bank_feed(identity, settings.secret_key, seller_id, data.service, data.secret)
+    return Taken()
+
+
+@post("/sellers/{seller_id:int}/card-account", opt=money_roles, status_code=200)
+async def card_account(
+    seller_id: FromPath[int], data: JSONBody[CardAccountRequest], identity: NamedDependency[Identity]
+) -> Taken:
+    """The seller's own Stripe account; empty switches cards off."""
+    await setup.set_card_account(identity, seller_id, data.account)
+    return Taken()
+
+
 def _shown(row: queries.RefundRow) -> RefundView:
     return RefundView(row.id, row.order, row.seller, row.amount, row.state, row.reason, row.created_at)
 
 
-ROUTES = [received, unmatched, settle, refund, open_refunds, refund_done]
+ROUTES = [bank_feed, card_account, received, unmatched, settle, refund, open_refunds, refund_done]
 WEBHOOKS = [sepay, payos, stripe]
