@@ -2,7 +2,7 @@
 
 A module takes part by having an `api.py` (mounted under /api/v1) and a `pages.py` (mounted at /), each with
 `ROUTES`; `live` also has a `home.py` of the market's own pages and an `office.py` of the commune's staff,
-`orders` a `stall.py` of the farmer's.
+`orders` a `stall.py` of the farmer's and a `helping.py` of the helper's.
 `WEBHOOKS` in api.py are mounted outside /api/v1; `LIFESPANS` are entered at start, left at stop.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from litestar import Litestar, MediaType, Response, Router, get
@@ -22,6 +22,7 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from commerce.accounts import sms
 from commerce.accounts.service import find_identity
@@ -30,9 +31,12 @@ from commerce.core.db import sessions
 from commerce.core.html import STATIC, AnyRequest, page
 from commerce.core.settings import Settings
 from commerce.core.storage import Storage
+from commerce.live.video import Pictures
 from commerce.models import MODULES
 from streaming.bus import Bus
+from streaming.video.delivery import Delivery
 
+PHOTOS = "/media/photos/"
 MAX_BODY = 64 * 1024  # bytes; a photo upload says more at its own route
 
 
@@ -66,6 +70,21 @@ def robots() -> str:
     return "User-agent: *\nDisallow: /orders/\nDisallow: /api/\n"
 
 
+class MediaFirst:
+    """Playlists and segments go straight to the delivery: hundreds of requests a viewer and hour need no
+    routing. Photos are the catalogue's."""
+
+    def __init__(self, app: ASGIApp, delivery: Delivery) -> None:
+        self.app, self.delivery = app, delivery
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if path.startswith("/media/") and not path.startswith(PHOTOS):
+            await self.delivery(cast(Any, scope), cast(Any, receive), cast(Any, send))
+        else:
+            await self.app(scope, receive, send)
+
+
 def collect(part: str, name: str) -> Iterable[Any]:
     """`name` of every module's `part` (api, pages …) that exists."""
     for module in MODULES:
@@ -77,6 +96,7 @@ def collect(part: str, name: str) -> Iterable[Any]:
 def create_app(settings: Settings) -> Litestar:
     """The Litestar application. Opens nothing yet; engines are reached when the app starts."""
     bus = Bus(settings.valkey_url)
+    pictures = Pictures(settings)
 
     @asynccontextmanager
     async def engines(_: Litestar) -> AsyncIterator[None]:
@@ -84,6 +104,7 @@ def create_app(settings: Settings) -> Litestar:
         try:
             yield
         finally:
+            await pictures.close()
             await bus.close()
             await sessions.close()
 
@@ -99,6 +120,7 @@ def create_app(settings: Settings) -> Litestar:
             *collect("home", "ROUTES"),
             *collect("office", "ROUTES"),
             *collect("stall", "ROUTES"),
+            *collect("helping", "ROUTES"),
             *collect("api", "WEBHOOKS"),
             Router("/api/v1", route_handlers=[*collect("api", "ROUTES")]),
             *static.ROUTES,
@@ -117,12 +139,14 @@ def create_app(settings: Settings) -> Litestar:
         request_max_body_size=MAX_BODY,
         state=State(
             {"settings": settings, "storage": Storage(settings), "bus": bus, "sms": sms.provider(settings)}
+            | {"pictures": pictures}
         ),
         logging_config=None,
         debug=False,
     )
     access.require_declarations(app)
-    app.asgi_handler = web.RequestFrame(app.asgi_handler, settings, find_identity)
+    media = MediaFirst(app.asgi_handler, pictures.delivery)
+    app.asgi_handler = web.RequestFrame(media, settings, find_identity)
     return app
 
 

@@ -49,13 +49,13 @@ class Stopped(BaseException):
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What to run. Defaults suit two cores: two web processes and two gateways, so that the death of one is
-    not noticed while it comes back, and one each of the rest (of workers one is always the leader anyway)."""
+    not noticed while it comes back; a second worker leads at once when the first one dies."""
 
     data_dir: Path
     port: int = 8000
     web: int = 2
     gateways: int = 2
-    workers: int = 1
+    workers: int = 2
     video: int = 1
     demo: bool = False
     crowd: float | None = None
@@ -114,6 +114,8 @@ class Market:
                 for program in self._deciders():
                     self._keeper.start(program)
                 self._wait_until_served()
+            if self.plan.demo and self.plan.video:
+                self._keeper.start(self._python("orchard", "catalog_seed.orchard", "--url", self.url))
             if self.plan.crowd is not None:
                 self._keeper.start(self._crowd(self.plan.crowd))
             self._stack = stack.pop_all()

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
+import msgspec
 from litestar import Litestar, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.handlers import delete
@@ -15,7 +16,7 @@ from commerce.accounts.api import client_address
 from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Forbidden, Invalid
 from commerce.core.i18n import N_, translate
-from commerce.core.roles import Identity
+from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access
 from commerce.live import beacons, comments, queries, service, wire
@@ -81,8 +82,24 @@ async def show(
         room.lines,
         room.snapshot,
         live_url=_socket(request, settings, room.session, visitor, viewer, staff=staff),
-        playback_url=queries.playback_url(room.session),
+        playback_url=absolute(settings, queries.playback_url(room.session)),
     )
+
+
+def absolute(settings: Settings, path: str | None) -> str | None:
+    """For programs, which have no page to be relative to; a CDN before the media is named by its address."""
+    return path and settings.extra.get("MEDIA_URL", settings.public_url) + path
+
+
+class Ingest(msgspec.Struct):
+    url: str
+    """WebSocket for numbered chunks of a recording; its ticket is fresh."""
+
+
+@post("/live-sessions/{code:str}/ingest", opt=access.roles(Role.HOST, Role.HELPER), status_code=200)
+async def ingest(request: AnyRequest, code: FromPath[str], identity: NamedDependency[Identity]) -> Ingest:
+    """Where the host's camera sends. Ask again before every attempt to connect. 503 `no_video`."""
+    return Ingest(await request.app.state.pictures.ingest_address(identity, code))
 
 
 @get("/live-sessions/{code:str}/ticket", opt=access.public)
@@ -310,6 +327,7 @@ LIFESPANS = [memory]
 ROUTES = [
     list_sessions,
     show,
+    ingest,
     ticket,
     comment,
     events,

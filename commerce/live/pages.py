@@ -160,7 +160,7 @@ def _session(session: Session) -> dict[str, Any]:
         "starts_at": session.starts_at,
         "started_at": session.started_at,
         "ended_at": session.ended_at,
-        "picture_url": None,
+        "picture_url": f"/media/{session.code}/poster.jpg" if queries.playback_url(session) else None,
         "art": session.poster,
         "playback_url": queries.playback_url(session) if session.state == LiveState.LIVE else None,
         "replay_url": queries.playback_url(session) if session.state == LiveState.ENDED else None,

@@ -539,6 +539,8 @@ async def _told(
     if hidden:
         news["hidden"] = list(hidden)
     await emit(db, "live.changed", news)
+    if "state" in parts:  # the video side must know too, and must not hold up the screens when it is away
+        await emit(db, "live.moved", {"live_session_id": session.id})
 
 
 async def _move(

@@ -149,7 +149,7 @@ async def test_the_office_opens_an_account_in_the_browser(
     assert "Ví dụ: 0901234567" in wrong.text
     made = await client.post("/accounts", data=form | {"phone": "0912345999"})
     assert made.status_code == 200
-    password = re.search(r'class="mono">(\w+)<', made.text)
+    password = re.search(r'class="lead">(\w+)<', made.text)
     assert password is not None
     assert (await service.sign_in("0912345999", password[1]))[1].name == "Chị Hoa"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -9,6 +10,7 @@ from sqlalchemy import select, text
 
 from commerce.core import clock
 from commerce.core.db import Sessions
+from commerce.core.outbox import Message
 from commerce.core.roles import Identity, Role
 from commerce.live import service
 from commerce.live.models import LiveSession
@@ -106,3 +108,7 @@ async def session_row(sessions: Sessions, code: str) -> LiveSession:
 async def clear_news(sessions: Sessions) -> None:
     async with sessions.begin() as db:
         await db.execute(text("DELETE FROM outbox"))
+
+
+async def nowhere(_: Sequence[Message]) -> None:
+    """For tests without a video side."""

@@ -29,6 +29,7 @@ from streaming.bus import Bus
 from tests import factories
 from tests.live import scene
 from tests.live.ear import Ear
+from tests.live.scene import nowhere
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -57,7 +58,7 @@ def _no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def tell(newsroom: Newsroom) -> None:
-    relay = Relay(topics(newsroom))
+    relay = Relay(topics(newsroom, nowhere))
     while await relay.deliver_due():
         pass
 

@@ -25,10 +25,11 @@ from streaming.protocol import AnyFrame, State
 from tests.live import scene
 from tests.live.ear import Ear
 from tests.live.proxy import door
+from tests.live.scene import nowhere
 
 
 async def deliver(newsroom: Newsroom) -> None:
-    relay = Relay(topics(newsroom))
+    relay = Relay(topics(newsroom, nowhere))
     while await relay.deliver_due():
         pass
 

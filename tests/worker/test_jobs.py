@@ -21,6 +21,7 @@ from commerce.orders.models import IdempotencyKey
 from commerce.worker import JOBS, Job, run_jobs, topics
 from streaming.bus import Bus
 from tests import factories
+from tests.live.scene import nowhere
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +50,7 @@ def emitted() -> set[str]:
 async def test_every_topic_that_is_emitted_is_heard(bus: Bus) -> None:
     found = emitted()
     assert {"live.changed", "live.ordered"} <= found
-    assert found <= set(topics(Newsroom(bus)))
+    assert found <= set(topics(Newsroom(bus), nowhere))
 
 
 async def test_what_is_old_is_forgotten_and_the_rest_stays(sessions: Sessions) -> None:

@@ -2,6 +2,7 @@
 // Comments and names are what strangers typed: they only ever become text nodes.
 
 import { connectLive } from "./live-socket.js";
+import { mountStage } from "./stage.js";
 import { countTaps, countViews, tell } from "./beacons.js";
 import { Basket } from "./basket.js";
 import { formatMoney, formatNumber, pageData, toast } from "./page.js";
@@ -268,6 +269,21 @@ function setState(next) {
   state = next;
 }
 
+// ---- the picture
+
+const stage = mountStage({ url: data.playback_url, live: data.state === "live", words });
+
+function lookForPicture() {
+  if (state !== "live" || data.playback_url) return;
+  // Everybody hears of it at once; nobody needs it in the same second.
+  setTimeout(async () => {
+    const told = await fetch(`/api/v1/live-sessions/${data.code}`).then((answer) => answer.json()).catch(() => ({}));
+    if (!told.playback_url) return;
+    data.playback_url = new URL(told.playback_url, location.href).pathname;
+    stage.found(data.playback_url);
+  }, Math.random() * 3000);
+}
+
 function setNotice(text) {
   find("notice-text").textContent = text;
   find("notice").hidden = !text;
@@ -302,7 +318,10 @@ const on = {
     setCounts(frame);
   },
   comments: (frame) => addComments(frame.comments, frame.hidden),
-  state: (frame) => setState(frame.state),
+  state(frame) {
+    setState(frame.state);
+    lookForPicture();
+  },
   notice: (frame) => setNotice(frame.text),
 };
 

@@ -1,0 +1,60 @@
+// The picture on a session's page: the still until the viewer wants it, then player.js with plain controls.
+//
+//   const stage = mountStage({ url, live, words });   url: the playlist, or null while there is no picture yet
+//   stage.found(url)                                   a picture has come
+//
+// The player and hls.js are fetched only when somebody presses play or the session's picture starts by itself.
+
+const find = (id) => document.getElementById(id);
+
+export function mountStage({ url, live, words }) {
+  const video = find("video");
+  const play = find("play");
+  const bar = find("stage-bar");
+  let player = null;
+
+  function show() {
+    play.hidden = !url || player !== null;
+  }
+
+  async function start() {
+    if (player || !url) return;
+    const { attachPlayer } = await import("./player.js");
+    const base = url.slice(0, url.lastIndexOf("/") + 1);
+    video.hidden = false;
+    video.removeAttribute("src");
+    player = attachPlayer({ video, base, live, words, onChange: tell });
+    show();
+    bar.hidden = false;
+    await player.play();
+  }
+
+  function tell(state) {
+    find("sound").hidden = !state.muted;
+    find("pip").hidden = !state.canPip;
+    const note = find("stage-note");
+    note.hidden = !state.note || state.note.code === "muted";
+    note.textContent = state.note?.text || "";
+    find("data-use").textContent = state.megabytes_hour ? words.per_hour.replace("{n}", Math.round(state.megabytes_hour)) : "";
+  }
+
+  play.addEventListener("click", start);
+  find("sound").addEventListener("click", () => player?.unmute());
+  find("pip").addEventListener("click", () => player?.pictureInPicture());
+  find("saver").addEventListener("click", (event) => {
+    const on = event.currentTarget.getAttribute("aria-pressed") !== "true";
+    event.currentTarget.setAttribute("aria-pressed", String(on));
+    player?.saveData(on);
+  });
+  show();
+  if (live && url && !navigator.connection?.saveData) start();
+
+  return {
+    found(next) {
+      if (!next || url === next) return;
+      url = next;
+      show();
+      if (!navigator.connection?.saveData) start();
+    },
+  };
+}
