@@ -41,7 +41,8 @@ SESSION, PHONE, PASSWORD = "EAKNUEC", "0900000001", "chophien-demo"
 
 
 def draw(number: int) -> Image.Image:
-    """One frame: sky, basalt hills, durians swaying on a branch, the word that it is made up."""
+    """One frame: sky, basalt hills, durians swaying on a branch, the words that it is made up (without
+    marks: the font that comes with the library has none)."""
     turn = 2 * math.pi * number / (FPS * LOOP_S)
     image = Image.new("RGB", (WIDTH, HEIGHT), (243, 210, 160))
     pen = ImageDraw.Draw(image)
@@ -58,7 +59,7 @@ def draw(number: int) -> Image.Image:
         _durian(pen, place + 10 * math.sin(turn * 2 + phase), 120 + 4 * math.cos(turn * 2 + phase))
     pen.rectangle((0, HEIGHT - 34, WIDTH, HEIGHT), fill=(28, 18, 12))
     font = ImageFont.load_default(20)
-    pen.text((14, HEIGHT - 30), "HÌNH MINH HOẠ · VƯỜN SẦU RIÊNG EA KNUẾC", font=font, fill=(236, 217, 29))
+    pen.text((14, HEIGHT - 30), "HINH MINH HOA - VUON SAU RIENG EA KNUEC", font=font, fill=(236, 217, 29))
     return image
 
 

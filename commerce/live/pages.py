@@ -339,7 +339,6 @@ async def console(
         checklist=[{"name": c.name, "message": translate(c.message), "met": c.met} for c in conditions],
         rules_accepted=session.rules_accepted_at is not None,
         may_accept=identity.person_id == session.host_id,
-        live_url=live_url(settings, session, visitor, "staff"),
         staff_url=staff_url(settings, session, visitor),
         share_url=f"{settings.public_url}/live/{session.code}",
     )

@@ -219,11 +219,11 @@ const on = {
 
 setDeals(data.snapshot.deals);
 comments.scrollTop = comments.scrollHeight;
-for (const url of [data.live_url, data.staff_url]) {
-  if (!url) continue;
+// The staff's socket carries what viewers get and the orders; it is not counted among those who watch.
+if (data.staff_url) {
   connectLive({
-    url,
-    refreshUrl: `${data.api}/ticket${url === data.staff_url ? "?staff=true" : ""}`,
+    url: data.staff_url,
+    refreshUrl: `${data.api}/ticket?staff=true`,
     onFrame: (frame) => on[frame.type]?.(frame),
     onStatus: (status) => setLine(status === "open" || status === "ended" ? "" : words.reconnecting),
   });
