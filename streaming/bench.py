@@ -12,7 +12,6 @@ import contextlib
 import math
 import os
 import platform
-import resource
 import secrets
 import socket
 import subprocess
@@ -97,13 +96,21 @@ def check_machine(viewers: int, seconds: float) -> None:
         raise BenchError(f"viewers must be from 1 to {MAX_VIEWERS}, not {viewers}")
     if not 1 <= seconds <= MAX_SECONDS:
         raise BenchError(f"seconds must be from 1 to {MAX_SECONDS}, not {seconds}")
-    available = os.sysconf("SC_AVPHYS_PAGES") * resource.getpagesize() // 1024
+    available = available_kb()
     if viewers * KB_A_VIEWER > available:
         most = available // KB_A_VIEWER
         raise BenchError(
             f"{viewers} viewers need about {viewers * KB_A_VIEWER >> 20} GB of free memory and there are "
             f"{available >> 20} GB: ask for at most {most} viewers"
         )
+
+
+def available_kb() -> int:
+    """Memory that can be had without swapping."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1])
+    raise BenchError("/proc/meminfo does not say how much memory is available: the bench needs Linux")
 
 
 # The floor

@@ -55,6 +55,7 @@ BACKLOG = 4096
 TICK_MISSING_S = 2.5  # then the last counts are said again, as stale
 EMPTY_ROOM_S = 60.0  # an empty room is kept in memory this long
 NO_ROOM_S = 1.0  # that there is no such room is remembered this long
+ASKING = 50  # rooms looked for at once: anybody can ask for one that does not exist
 SETTLING_S = 10.0  # after the wire was lost, a room it does not know may yet be put there again
 DRAIN_S = 4.0
 END_S = 3.0  # when a session ends, its sockets are closed over this long
@@ -387,6 +388,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         if self._missing.get(code, 0.0) > loop.time():
             return Close.NO_SESSION
+        if len(self._loading) >= ASKING:
+            return Close.TRY_AGAIN
         if code not in self._loading:
             task = self._loading[code] = loop.create_task(self._load_room(code))
             task.add_done_callback(lambda _: self._loading.pop(code, None))

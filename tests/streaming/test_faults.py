@@ -95,10 +95,12 @@ async def test_valkey_is_killed_and_comes_up_empty(
             assert await refused(live_url(port, room="OTHER")) == Close.TRY_AGAIN
             await opened[9].close()
             own_valkey.start()
-            await eventually(lambda: ticker.counts[-1:] == [9] and ticker.counts[-2:-1] == [9], 15)
+            began = len(ticker.counts)
             await eventually(
                 lambda: all(v.state.viewers == 9 and not v.state.stale for v in opened[:9]), HEALED_S
             )
+            # Until it was right it was unknown, never wrong.
+            assert set(ticker.counts[began:]) <= {None, 9}
             await bus.publish(ROOM, Pin(pinned={"code": "B1"}))
             await eventually(lambda: all(v.state.pinned == {"code": "B1"} for v in opened[:9]))
             assert all(viewer.code is None for viewer in opened[:9])
@@ -110,25 +112,6 @@ async def test_valkey_is_killed_and_comes_up_empty(
         assert books.open == []
         # One visit a socket: ten, and the one who came while nothing could be written down.
         assert len(books.visits) == 11
-
-
-async def test_counts_are_right_within_five_seconds_of_valkeys_return(
-    own_valkey: ValkeyServer, start_processes: StartProcesses
-) -> None:
-    async with own_bus(own_valkey) as bus, Ticker(bus) as ticker:
-        [process] = await start_processes(1, own_valkey.url, bus)
-        async with viewers([live_url(process.config.port, f"v{i}") for i in range(5)]) as opened:
-            await eventually(lambda: ticker.counts[-1:] == [5], 10)
-            own_valkey.kill()
-            await asyncio.sleep(4)
-            own_valkey.start()
-            began = len(ticker.counts)
-            await asyncio.sleep(HEALED_S)
-            after = ticker.counts[began:]
-            assert after[-1] == 5
-            # Until it is right it is unknown, not wrong.
-            assert set(after) <= {None, 5}
-            assert opened[0].state.viewers == 5
 
 
 async def test_a_gateway_that_hung_is_taken_out_and_comes_back(

@@ -93,14 +93,17 @@ async def test_who_comes_later_gets_the_room_as_it_is(bus: Bus, start_gateway: S
             assert (first.stock, first.orders, first.viewers) == ({"A1": 4}, 1, 8)
 
 
-async def test_ticks_come_every_second_also_when_nobody_ticks(bus: Bus, start_gateway: StartGateway) -> None:
+async def test_ticks_come_every_second_also_when_nobody_ticks(
+    bus: Bus, start_gateway: StartGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streaming.gateway.TICK_MISSING_S", 1.2)
     gateway = await start_gateway()
     async with Ticker(bus) as ticker, viewers([live_url(gateway.config.port)]) as [viewer]:
-        await viewer.wait(Tick, 3, within=6)
+        await viewer.wait(Tick, 2)
         await ticker.stop()
         alive = len(viewer.frames)
         await eventually(lambda: any(f.stale for f in viewer.frames[alive:] if isinstance(f, Tick)), 8)
-        await eventually(lambda: len([f for f in viewer.frames[alive:] if isinstance(f, Tick)]) >= 3, 12)
+        await eventually(lambda: len([f for f in viewer.frames[alive:] if isinstance(f, Tick)]) >= 2, 12)
     seqs = [frame.seq for frame in viewer.frames]
     assert seqs == sorted(set(seqs))
 
