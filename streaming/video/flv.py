@@ -1,12 +1,16 @@
-"""Bodies of RTMP's audio and video messages become packets (FLV specification, annex E.4)."""
+"""Bodies of RTMP's audio and video messages: to packets, and back (FLV specification, annex E.4)."""
 
 from __future__ import annotations
 
-from streaming.video import h264
+from typing import Any
+
+from streaming.video import amf, h264
 from streaming.video.errors import Malformed, Unsupported
 from streaming.video.fmp4 import audio_format
 from streaming.video.media import AudioTrack, Packet, Tracks, VideoTrack
-from streaming.video.rtmp import AUDIO, VIDEO, Message
+from streaming.video.mp4 import Mp4Demuxer
+from streaming.video.rtmp import AUDIO, DATA, VIDEO, Message
+from streaming.video.segmenter import Init
 
 H264, AAC = 7, 10
 SOUND_PATIENCE_US = 700_000  # a picture this far ahead of the first sound has none
@@ -76,3 +80,38 @@ class FlvReader:
         if self._audio is None:
             return None, False
         return Packet("audio", time_us, time_us, True, body[2:]), False
+
+
+class FlvWriter:
+    """Our own fragments become messages: (kind, time in milliseconds, body)."""
+
+    def __init__(self, init: Init) -> None:
+        self._format = init.format
+        self._demuxer = Mp4Demuxer()
+        self._demuxer.feed(init.data)
+        self._begin: int | None = None
+
+    def headers(self) -> list[tuple[int, int, bytes]]:
+        """What comes first: what there is, and how to decode it."""
+        video, audio = self._format.video, self._format.audio
+        about: dict[str, Any] = {"audiocodecid": AAC, "audiosamplerate": audio.rate, "encoder": "ChoPhien"}
+        if video:
+            about |= {"videocodecid": H264, "width": video.width, "height": video.height}
+        messages = [(DATA, 0, amf.encode("@setDataFrame", "onMetaData", about))]
+        if video:
+            messages.append((VIDEO, 0, b"\x17\0\0\0\0" + video.config.avcc()))
+        return [*messages, (AUDIO, 0, b"\xaf\0" + audio.config)]
+
+    def part(self, data: bytes) -> list[tuple[int, int, bytes]]:
+        messages = []
+        for packet in self._demuxer.feed(data):
+            if self._begin is None:
+                self._begin = packet.dts
+            time_ms = max(0, packet.dts - self._begin) // 1000
+            if packet.kind == "audio":
+                messages.append((AUDIO, time_ms, b"\xaf\1" + packet.data))
+            else:
+                later = ((packet.pts - packet.dts) // 1000).to_bytes(3, "big", signed=True)
+                head = bytes((0x17 if packet.key else 0x27, 1)) + later
+                messages.append((VIDEO, time_ms, head + packet.data))
+        return messages

@@ -17,6 +17,7 @@ import uvloop
 
 from streaming.video.archive import Archive, ArchiveSettings
 from streaming.video.ingest import IngestServer
+from streaming.video.restream import Restreams
 from streaming.video.rtmp_ingest import RtmpServer
 from streaming.video.segmenter import PART_US
 from streaming.video.sessions import Sessions
@@ -48,6 +49,8 @@ class VideoConfig:
     """360p besides the original: about 0.07 core a stream."""
     capacity: int = 40
     prefix: str = "chophien"
+    private_targets: bool = False
+    """May a session be sent on to addresses of our own network? Only for tests."""
     part_us: int = PART_US
 
     @property
@@ -81,6 +84,7 @@ async def running(config: VideoConfig) -> AsyncIterator[Sessions]:
     process = Process(config.address, capacity=config.capacity)
     sessions = Sessions(tools, process)
     tickets = IngestTickets(config.secret)
+    Restreams(sessions, config.secret, private_targets=config.private_targets)
     gc.freeze()
     try:
         async with (

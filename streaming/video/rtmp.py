@@ -1,4 +1,4 @@
-"""RTMP as OBS, Larix and ffmpeg speak it: the server's half of the protocol, as far as a publisher needs it.
+"""RTMP as OBS, Larix and ffmpeg speak it, as far as publishing needs it: the server's half and the client's.
 
 A connection shakes hands, opens one stream and publishes H.264 and AAC into it. Everything a stranger says is
 bounded: time, sizes, depth; and until `publish` was allowed nothing of it is kept.
@@ -12,6 +12,7 @@ import os
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from streaming.video import amf
 from streaming.video.errors import Malformed, TooLarge
@@ -26,6 +27,7 @@ OUR_CHUNK = 4096
 SET_CHUNK, ABORT, ACK, CONTROL, WINDOW, BANDWIDTH, AUDIO, VIDEO = 1, 2, 3, 4, 5, 6, 8, 9
 DATA3, COMMAND3, DATA, COMMAND = 15, 17, 18, 20
 WINDOW_BYTES = 2_500_000
+PING, PONG = b"\0\6", b"\0\7"
 
 
 @dataclass(slots=True)
@@ -54,13 +56,14 @@ class Connection:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
-        self._chunk = 128
+        self._chunk = self._out_chunk = 128
         self._streams: dict[int, _ChunkStream] = {}
         self._received = 0
         self._told = 0
         self.longest = MAX_COMMAND
 
     async def shake_hands(self) -> None:
+        """As the server."""
         begin = await self._read(1 + HANDSHAKE)
         if begin[0] != 3:
             raise Malformed("not RTMP")
@@ -68,6 +71,16 @@ class Connection:
         self._writer.write(b"\x03" + ours + begin[1:])
         await self._writer.drain()
         await self._read(HANDSHAKE)
+
+    async def offer_hand(self) -> None:
+        """As the client."""
+        self._writer.write(b"\x03" + bytes(8) + os.urandom(HANDSHAKE - 8))
+        await self._writer.drain()
+        answer = await self._read(1 + 2 * HANDSHAKE)
+        if answer[0] != 3:
+            raise Malformed("not RTMP")
+        self._writer.write(answer[1 : 1 + HANDSHAKE])
+        await self._writer.drain()
 
     async def messages(self) -> AsyncIterator[Message]:
         """Messages in order; those about the transport are dealt with here. Ends with the connection."""
@@ -85,6 +98,8 @@ class Connection:
                 self._chunk = size
             elif message.kind == ABORT:
                 self._streams.pop(int.from_bytes(message.body[:4], "big"), None)
+            elif message.kind == CONTROL and message.body[:2] == PING:
+                await self.send(CONTROL, PONG + message.body[2:6])
             elif message.kind not in (ACK, CONTROL, WINDOW, BANDWIDTH):
                 yield message
 
@@ -144,18 +159,31 @@ class Connection:
             self._told = self._received
             await self.send(ACK, (self._received & 0xFFFFFFFF).to_bytes(4, "big"))
 
-    async def send(self, kind: int, body: bytes, stream: int = 0, *, number: int = 2) -> None:
-        """A message in as many chunks as it needs. Chunks are small until SET_CHUNK was sent."""
-        size = OUR_CHUNK if kind == COMMAND else 128
-        head = bytes(3) + len(body).to_bytes(3, "big") + bytes((kind,)) + stream.to_bytes(4, "little")
-        out = bytes((number,)) + head + body[:size]
-        for at in range(size, len(body), size):
-            out += bytes((0xC0 | number,)) + body[at : at + size]
-        self._writer.write(out)
+    async def send(
+        self, kind: int, body: bytes, stream: int = 0, *, number: int = 2, time_ms: int = 0
+    ) -> None:
+        """A message, in as many chunks as it needs."""
+        late = min(time_ms, 0xFFFFFF)
+        more = time_ms.to_bytes(4, "big") if late == 0xFFFFFF else b""
+        head = (
+            late.to_bytes(3, "big")
+            + len(body).to_bytes(3, "big")
+            + bytes((kind,))
+            + stream.to_bytes(4, "little")
+        )
+        out = [bytes((number,)), head, more, body[: self._out_chunk]]
+        for at in range(self._out_chunk, len(body), self._out_chunk):
+            out += [bytes((0xC0 | number,)), more, body[at : at + self._out_chunk]]
+        self._writer.write(b"".join(out))
+        if kind == SET_CHUNK:
+            self._out_chunk = int.from_bytes(body, "big")
         await self._writer.drain()
 
     async def command(self, *values: Any, stream: int = 0) -> None:
         await self.send(COMMAND, amf.encode(*values), stream, number=3)
+
+    def abort(self) -> None:
+        self._writer.transport.abort()
 
     async def welcome(self, transaction: float) -> None:
         """The answer to `connect`."""
@@ -199,3 +227,40 @@ def is_leaving(message: Message) -> bool:
         return False
     values = amf.decode(message.body)
     return bool(values) and values[0] in ("FCUnpublish", "deleteStream", "closeStream")
+
+
+async def ask_to_publish(connection: Connection, address: str, key: str) -> None:
+    """Plays the client until the server takes what is published. Raises `Malformed` with its refusal."""
+    app = urlsplit(address).path.strip("/")
+    about = {
+        "app": app,
+        "type": "nonprivate",
+        "flashVer": "FMLE/3.0 (compatible; ChoPhien)",
+        "tcUrl": address,
+    }
+    await connection.send(SET_CHUNK, OUR_CHUNK.to_bytes(4, "big"))
+    await connection.command("connect", 1, about)
+    async for message in connection.messages():
+        if message.kind not in (COMMAND, COMMAND3):
+            continue
+        values = amf.decode(message.body[1:] if message.kind == COMMAND3 else message.body)
+        said, number, about_it = values[0], values[1] if len(values) > 1 else 0, values[-1]
+        if said == "_error":
+            raise Malformed(f"refused: {_code(about_it)}")
+        if said == "_result" and number == 1:
+            await connection.command("releaseStream", 2, None, key)
+            await connection.command("FCPublish", 3, None, key)
+            await connection.command("createStream", 4, None)
+        elif said == "_result" and number == 4:
+            stream = int(about_it) if isinstance(about_it, (int, float)) else 1
+            await connection.command("publish", 5, None, key, "live", stream=stream)
+        elif said == "onStatus":
+            if _code(about_it) == "NetStream.Publish.Start":
+                return
+            raise Malformed(f"refused: {_code(about_it)}")
+    raise Malformed("closed before publishing")
+
+
+def _code(about: Any) -> str:
+    code = about.get("code", "") if isinstance(about, dict) else ""
+    return code[:60] if isinstance(code, str) and code.isprintable() else ""

@@ -39,7 +39,7 @@ class Owned:
     longest_us: int = 0
     was: str = ""
 
-    def count(self, event: Event, _recording: object) -> None:
+    def count(self, event: Event) -> None:
         if isinstance(event, Part) and event.rendition == "main":
             self.frames += event.frames
         elif isinstance(event, Segment) and event.rendition == "main":
@@ -54,6 +54,7 @@ class Sessions:
         self._tasks: list[asyncio.Task[None]] = []
         self.on_targets: Callable[[str], Awaitable[None]] | None = None
         """Called when the networks a session is sent on to were changed."""
+        self.on_given_up: Callable[[str], Awaitable[None]] | None = None
         self.targets: Callable[[str], dict[str, str]] = lambda _session: {}
 
     @property
@@ -118,6 +119,8 @@ class Sessions:
         if owned.dismiss:
             await owned.dismiss(why)
         await owned.stream.close(ended=ended)
+        if self.on_given_up:
+            await self.on_given_up(session)
         with contextlib.suppress(WireAway):
             await self.wire.disown(session, self.process.address)
             if ended:

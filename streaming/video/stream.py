@@ -58,7 +58,7 @@ class Tools:
     part_us: int = PART_US
 
 
-Listener = Callable[[Event, Recording], None]
+Listener = Callable[[Event], None]
 
 
 @dataclass(slots=True)
@@ -84,6 +84,7 @@ class LiveStream:
     """Called with every event in order: outgoing networks, tests."""
     news: News = field(default_factory=lambda: News("", "gap"))
     latest_us: int = 0
+    last_init: Init | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: asyncio.Queue[tuple[Event, Recording]] = field(
         default_factory=lambda: asyncio.Queue(MAX_WAITING)
@@ -218,7 +219,9 @@ class LiveStream:
     async def _handle(self, events: list[Event], recording: Recording) -> None:
         for event in events:
             for listener in self.listeners:
-                listener(event, recording)
+                listener(event)
+            if isinstance(event, Init) and event.rendition == "main":
+                self.last_init = event
             if isinstance(event, Part):
                 self._add_part(event, recording)
                 told = (event.rendition, _part_name(event, recording), event.data)

@@ -76,6 +76,11 @@ class Studio:
         await self.wire.reopen(session)
         await self.wire.close_session(session, "ended")
 
+    async def send_to(self, session: str, sealed: bytes) -> None:
+        """All networks a session is sent on to, as `restream.seal` made them; how each does is in
+        `News.targets`."""
+        await self.wire.put_targets(session, sealed)
+
     async def status(self, session: str) -> News | None:
         """How the session's picture and sound were within the last half minute."""
         return await self.wire.status(session)
