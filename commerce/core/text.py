@@ -86,6 +86,11 @@ def mask_phones(text: str) -> str:
     return _PHONE_IN_TEXT.sub(masked, text)
 
 
+def without_phones(text: str) -> str:
+    """`thôn 3, 0901 234 567` -> `thôn 3, `."""
+    return _PHONE_IN_TEXT.sub("", text)
+
+
 def mask_name(name: str) -> str:
     """`Nguyễn Thị Hoa` -> `Nguyễn T. H.`: on screens that many see."""
     words = name.split()

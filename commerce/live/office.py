@@ -1,4 +1,4 @@
-"""The commune office and the helper's way in: what waits for them, and the review of listings and sellers."""
+"""The commune office: what waits, and the review of listings and sellers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ from commerce.live.models import LiveState
 from commerce.live.queries import of_staff
 
 OFFICE = access.roles(Role.OFFICER)
-HELPERS = access.roles(Role.HELPER)
 
 
 class Verdict(msgspec.Struct):
@@ -97,19 +96,6 @@ async def review_seller(
         faults = {seller: error.errors[0].text(current_language.get())}
         return await _sellers(request, identity, status=error.status, faults=faults)
     return redirect("/office/sellers")
-
-
-@get("/helper", opt=HELPERS, include_in_schema=False)
-async def helper(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
-    """Where a helper finds the session to help in."""
-    async with sessions.read() as db:
-        mine = await of_staff(db, identity.communes(Role.HELPER, Role.ADMIN))
-    return page(
-        request,
-        "helper/index.html",
-        live=[one for one in mine if one.state == LiveState.LIVE],
-        coming=[session_card(one, 0) for one in mine if one.state == LiveState.SCHEDULED],
-    )
 
 
 async def office_commune(identity: Identity) -> str:
@@ -189,4 +175,4 @@ async def _sellers(
     return page(request, "office/sellers.html", status=status, sellers=waiting, faults=faults or {})
 
 
-ROUTES = [office, listings, review_listing, sellers, review_seller, helper]
+ROUTES = [office, listings, review_listing, sellers, review_seller]

@@ -76,7 +76,8 @@ def check_idempotency_key(key: str | None) -> str:
 def check(
     settings: Settings, order: OrderRequest, lineup: Lineup, communes: frozenset[str], *, trusted: bool
 ) -> Basket:
-    """The basket the desk can place. `trusted`: typed in by a helper, who shows no total and no tick box.
+    """The basket the desk can place. `trusted`: typed in by a helper, who shows no total and no tick box and
+    may ask for the address later.
 
     Raises `Invalid` with every field at fault.
     """
@@ -87,7 +88,7 @@ def check(
     if not number:
         message = N_("Số điện thoại chưa đúng. Ví dụ: 0901 234 567.")
         faults.append(FieldError("buyer.phone", message))
-    commune, street = check_address(order.address, communes, faults)
+    commune, street = check_address(order.address, communes, faults, needed=not trusted)
     note = check_text(order.note, "note", "", faults, "note")
     method = check_payment(order.payment, lines, faults)
     if not trusted:
@@ -153,19 +154,19 @@ def check_text(text: str, field: str, needed: str, faults: list[FieldError], lim
 
 
 def check_address(
-    address: AddressRequest, communes: frozenset[str], faults: list[FieldError]
+    address: AddressRequest, communes: frozenset[str], faults: list[FieldError], *, needed: bool = True
 ) -> tuple[str, str]:
     """Commune and street. Addresses have two levels; only our own province's communes are known here."""
-    province = check_text(
-        address.province, "address.province", N_("Xin chọn tỉnh, thành phố."), faults, "province"
-    )
-    commune = check_text(address.commune, "address.commune", N_("Xin chọn xã, phường."), faults, "commune")
+
+    def part(text: str, name: str, missing: str) -> str:
+        return check_text(text, f"address.{name}", missing if needed else "", faults, name)
+
+    province = part(address.province, "province", N_("Xin chọn tỉnh, thành phố."))
+    commune = part(address.commune, "commune", N_("Xin chọn xã, phường."))
     if province == PROVINCE and commune and commune not in communes:
         message = N_("Tỉnh Đắk Lắk không có xã, phường mang mã này. Xin chọn lại trong danh sách.")
         faults.append(FieldError("address.commune", message))
-    needed = N_("Xin ghi thôn, buôn, đường hoặc số nhà.")
-    street = check_text(address.street, "address.street", needed, faults, "street")
-    return commune, street
+    return commune, part(address.street, "street", N_("Xin ghi thôn, buôn, đường hoặc số nhà."))
 
 
 def check_payment(text: str, lines: list[tuple[Item, int]], faults: list[FieldError]) -> Method:

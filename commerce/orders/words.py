@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from commerce.core.i18n import N_
+from commerce.live.comment_orders import Doubt
 from commerce.orders.models import OrderState
 from commerce.payments.models import Method, PaymentState
 
@@ -29,4 +30,31 @@ PAYMENT = {
     PaymentState.PAID: N_("đã trả"),
     PaymentState.REFUNDED: N_("đã hoàn tiền"),
     PaymentState.CANCELLED: N_("không phải trả"),
+}
+
+SOURCE = {
+    "page": N_("Trang phiên"),
+    "comment": N_("Bình luận"),
+    "tiktok": "TikTok",
+    "facebook": "Facebook",
+    "zalo": "Zalo",
+    "phone": N_("Điện thoại"),
+}
+
+DOUBT = {
+    Doubt.UNKNOWN_CODE: N_("có mã không bán trong phiên"),
+    Doubt.NO_QUANTITY: N_("chưa rõ số lượng"),
+    Doubt.FRACTION: N_("số lượng lẻ"),
+    Doubt.SEVERAL_QUANTITIES: N_("nhiều số lượng khác nhau"),
+    Doubt.SEVERAL_PHONES: N_("có hai số điện thoại"),
+    Doubt.REPEATED_CODE: N_("một mã hai số lượng"),
+    Doubt.LOOSE_CODE: N_("mã viết rời"),
+    Doubt.QUESTION: N_("câu hỏi"),
+    Doubt.REFUSAL: N_("không lấy nữa"),
+    Doubt.CHANGED: N_("đổi ý"),
+    Doubt.WORDS: N_("có lời chưa hiểu"),
+    Doubt.UNIT: N_("khác đơn vị đang bán"),
+    Doubt.WHOLESALE: N_("mua sỉ, tính bằng tấn"),
+    Doubt.ORDERED_BEFORE: N_("giống đơn đã chốt"),
+    Doubt.ODD_NUMBER: N_("số điện thoại có thể sai"),
 }

@@ -107,4 +107,4 @@ async def test_a_helper_finds_the_session_on_air(client: httpx.AsyncClient, sess
         await factories.live_session(db, host, {"A1": grades["A"]}, code="CHODEM", title="Phiên chợ đêm")
         token = await factories.token(db, await factories.person(db, Role.HELPER))
     client.cookies.set("sign_in", token)
-    assert "/host/CHODEM" in (await client.get("/helper")).text
+    assert "/helper/CHODEM" in (await client.get("/helper")).text

@@ -1,0 +1,75 @@
+"""The helper's desk in a real browser: comment orders by the keyboard, orders from TikTok by pasting."""
+
+from __future__ import annotations
+
+import time
+
+import httpx
+from playwright.async_api import Browser, Page, expect
+
+from tests.browser.conftest import Market, OpenPhone, shot
+
+HELPER = "0900000002"
+PASSWORD = "chophien-demo"
+PASTED = 30
+SECONDS_AN_ORDER = 5.0  # what a helper may take, typing included; the machine's part must be far below
+
+
+async def signed_in(page: Page) -> Page:
+    await page.goto("/login")
+    await page.fill("input[name=phone]", HELPER)
+    await page.fill("input[name=password]", PASSWORD)
+    await page.keyboard.press("Enter")
+    await page.wait_for_url("**/helper")
+    await page.goto("/helper/EAKNUEC")
+    return page
+
+
+async def say(market: Market, name: str, text: str) -> None:
+    """A comment of a viewer of their own."""
+    async with httpx.AsyncClient(base_url=market.url) as viewer:
+        body = {"name": name, "text": text}
+        answer = await viewer.post("/api/v1/live-sessions/EAKNUEC/comments", json=body)
+        answer.raise_for_status()
+
+
+async def test_a_comment_order_is_confirmed_by_one_key(phone: OpenPhone, market: Market) -> None:
+    page = await signed_in(await phone())
+    await say(market, "Cô Lan", "chốt A1 2kg sđt 0901 234 567")
+    await say(market, "Hùng", "A2 bao nhiêu 1kg?")
+    lan = page.locator(".candidate", has_text="Cô Lan")
+    await expect(lan).to_contain_text("090****567", timeout=10_000)  # it comes by itself
+    await shot(page, "helper-desk")
+    await page.keyboard.press("j")
+    await expect(lan).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#candidates .notice-ok")).to_contain_text("Đã đặt")
+    await expect(lan).to_have_count(0)
+    hung = page.locator(".candidate", has_text="Hùng")
+    await hung.focus()
+    await page.keyboard.press("x")
+    await expect(hung).to_have_count(0)
+
+
+async def test_thirty_orders_from_pasted_comments(browser: Browser, market: Market) -> None:
+    """On a laptop: paste, Enter, the next one. The hands stay on the keyboard."""
+    context = await browser.new_context(
+        base_url=market.url, viewport={"width": 1280, "height": 800}, locale="vi-VN"
+    )
+    page = await signed_in(await context.new_page())
+    began = time.monotonic()
+    for number in range(PASTED):
+        await page.locator("#entry-pasted").focus()
+        await page.keyboard.insert_text(f"chốt 1kg a2 sđt 09055500{number:02d} giao thôn 3")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#entry-place")).to_be_focused()
+        assert await page.input_value("#entry-lines") == "A2 1"
+        if number == 0:
+            await shot(page, "helper-entry-wide")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#entry .notice-ok")).to_contain_text("Đã đặt")
+        await expect(page.locator("#entry-pasted")).to_be_focused()
+    assert (time.monotonic() - began) / PASTED < SECONDS_AN_ORDER
+    await expect(page.locator(".entered")).to_have_count(PASTED)
+    await shot(page, "helper-desk-wide")
+    await context.close()
