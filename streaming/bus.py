@@ -314,15 +314,17 @@ class Bus:
     async def viewers(self, rooms: Iterable[str]) -> dict[str, int | None]:
         """Distinct visitors in each room, None while unknown. To be called every second by one process:
         this is also what takes dead gateways out."""
-        counts: dict[str, int | None] = {}
-        for room in rooms:
-            with _away():
-                count = await self._count(
-                    keys=[*self._presence_keys(room), self._stream_key(visits.VISITS)],
-                    args=[self._dead_after_ms, self._settle_ms, STREAM_LENGTH, room],
-                )
-            counts[room] = None if count < 0 else int(count)
-        return counts
+        asked = list(rooms)
+        with _away():
+            async with self._valkey.pipeline(transaction=False) as pipe:
+                for room in asked:
+                    await self._count(
+                        keys=[*self._presence_keys(room), self._stream_key(visits.VISITS)],
+                        args=[self._dead_after_ms, self._settle_ms, STREAM_LENGTH, room],
+                        client=pipe,
+                    )
+                counts = await pipe.execute()
+        return {room: None if count < 0 else int(count) for room, count in zip(asked, counts, strict=True)}
 
     async def put_gateway(self, gateway: str, stats: bytes) -> None:
         """What a gateway says of itself, JSON with `at_ms`, for metrics and load tests."""

@@ -435,6 +435,8 @@ class Gateway:
     async def _end(self, room: Room) -> None:
         """The session is over: everybody has been told, then the sockets are closed."""
         await asyncio.sleep(self.pacer.interval)
+        if not room.over:
+            return
         viewers = [viewer for place in room.slices for viewer in place]
         await self._close_slowly(viewers, END_S, Close.ENDED, room.snapshot.state)
 

@@ -271,6 +271,16 @@ async def test_a_visitor_counts_once_on_any_number_of_gateways(crowd: Crowd) -> 
     assert await crowd.count() == 2
 
 
+async def test_many_rooms_are_counted_at_once(bus: Bus) -> None:
+    rooms = [f"R{i}" for i in range(102)]
+    assert await bus.viewers([]) == {}
+    assert await bus.viewers(rooms) == dict.fromkeys(rooms)
+    for number, room in enumerate(rooms):
+        await bus.report("g1", room, [f"v{i}" for i in range(number % 5)], [], first=True)
+    await asyncio.sleep(SETTLE_MS / 1000 + 0.1)
+    assert await bus.viewers(rooms) == {room: number % 5 for number, room in enumerate(rooms)}
+
+
 async def test_a_report_may_be_repeated(crowd: Crowd) -> None:
     await crowd.report("g1", "an")
     await crowd.settle()
