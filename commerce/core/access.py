@@ -20,6 +20,13 @@ from commerce.core.roles import Identity, Role
 
 KEY = "access"
 
+
+class RoleNeeded(Forbidden):
+    """Refused at the door: the route is for other roles. What a service refuses stays `forbidden`."""
+
+    code = "role_needed"
+
+
 public: dict[str, Any] = {KEY: "public"}
 signed_in: dict[str, Any] = {KEY: "signed_in"}
 signature: dict[str, Any] = {KEY: "signature"}
@@ -32,7 +39,7 @@ def roles(*allowed: Role) -> dict[str, Any]:
 
 
 async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Raises `SignInNeeded` or `Forbidden`. Async because Litestar would run it in a thread otherwise."""
+    """Raises `SignInNeeded` or `RoleNeeded`. Async because Litestar would run it in a thread otherwise."""
     rule = handler.opt.get(KEY)
     if rule in ("public", "signature") or is_framework(handler):
         return
@@ -42,7 +49,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     if rule == "signed_in":
         return
     if not isinstance(rule, frozenset) or not identity.has(*rule):
-        raise Forbidden
+        raise RoleNeeded
 
 
 def is_framework(handler: BaseRouteHandler) -> bool:

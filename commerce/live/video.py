@@ -77,7 +77,7 @@ class Pictures:
         async with sessions.read() as db:
             found = await db.scalar(select(LiveSession).where(LiveSession.code == code.upper()))
         if found is None:
-            raise SessionNotFound
+            raise SessionNotFound(code=code)
         by.must(found.commune_code, Role.HOST, Role.HELPER)
         if found.state != LiveState.LIVE:
             raise WrongState(state=found.state, wanted=LiveState.LIVE.value)

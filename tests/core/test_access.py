@@ -64,8 +64,8 @@ async def test_every_route_lets_in_whom_it_says_and_nobody_else(
 
 def _let_in(answer: httpx.Response) -> bool:
     """Past the door; what follows may still refuse for its own reasons, naming them."""
-    if answer.status_code in (401, 403):
-        return answer.json().get("code") not in ("sign_in_needed", "forbidden")
+    if answer.headers.get("content-type", "").startswith("application/problem+json"):
+        return answer.json().get("code") not in ("sign_in_needed", "role_needed", "internal")
     return answer.status_code < 500
 
 
