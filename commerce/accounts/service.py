@@ -8,6 +8,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -33,7 +34,12 @@ UNAMBIGUOUS = "abcdefghjkmnpqrstuvwxyz23456789"  # read out over the phone: no 0
 
 # 19 MiB and three passes: with RFC 9106's 64 MiB a few dozen sign-ins at once would exhaust a small machine.
 _hasher = PasswordHasher(time_cost=3, memory_cost=19_456, parallelism=1)
-_nobody = _hasher.hash(secrets.token_urlsafe(16))
+
+
+@cache
+def _nobody() -> str:
+    """A hash that no password fits."""
+    return _hasher.hash(secrets.token_urlsafe(16))
 
 
 def hash_password(password: str) -> str:
@@ -43,7 +49,7 @@ def hash_password(password: str) -> str:
 def _matches(stored: str | None, password: str) -> bool:
     """Takes as long for people who do not exist, so that time tells nothing."""
     try:
-        _hasher.verify(stored or _nobody, password)
+        _hasher.verify(stored or _nobody(), password)
     except (VerificationError, InvalidHashError):
         return False
     return stored is not None
