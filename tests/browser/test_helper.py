@@ -8,6 +8,7 @@ import httpx
 from playwright.async_api import Browser, Page, expect
 
 from tests.browser.conftest import Market, OpenPhone, shot
+from tests.browser.test_reach import faults
 
 HELPER = "0900000002"
 PASSWORD = "chophien-demo"
@@ -40,6 +41,10 @@ async def test_a_comment_order_is_confirmed_by_one_key(phone: OpenPhone, market:
     lan = page.locator(".candidate", has_text="Cô Lan")
     await expect(lan).to_contain_text("090****567", timeout=10_000)  # it comes by itself
     await shot(page, "helper-desk")
+    await lan.locator("summary").first.click()
+    assert not await faults(page)
+    await lan.locator("summary").first.click()
+    await page.locator("h1").click()
     await page.keyboard.press("j")
     await expect(lan).to_be_focused()
     await page.keyboard.press("Enter")

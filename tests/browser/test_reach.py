@@ -30,7 +30,10 @@ PUBLIC = [
     "/design",
     "/khong-co",
 ]
-PLACES = {"0900000001": ["/host", "/host/new", f"/host/{SESSION}", f"/host/{SESSION}/lineup", "/account"]}
+PLACES = {
+    "0900000001": ["/host", "/host/new", f"/host/{SESSION}", f"/host/{SESSION}/lineup", "/account"],
+    "0900000002": ["/helper", f"/helper/{SESSION}"],
+}
 
 Scheme = Literal["light", "dark"]
 
