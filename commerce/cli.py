@@ -107,6 +107,14 @@ def main() -> None:
 # A whole market
 
 
+def addressed_port_option(command: Command) -> Command:
+    return click.option(
+        "--port",
+        type=click.IntRange(1, 65_000),
+        help="The port of that market, if it must be named: the data folder knows it.",
+    )(command)
+
+
 def size_options(command: Command) -> Command:
     for name, what in (
         ("video", "Video processes (one a core)."),
@@ -378,19 +386,21 @@ def user_add(data_dir: Path, phone: str, name: str, role: str, commune: str | No
 
 @main.command("live-urls")
 @folder_option
+@addressed_port_option
 @click.argument("code")
 @click.option("--count", type=click.IntRange(1, 10_000_000), default=1, show_default=True)
-def live_urls(data_dir: Path, code: str, count: int) -> None:
+def live_urls(data_dir: Path, port: int | None, code: str, count: int) -> None:
     """Print COUNT distinct viewer socket addresses of the live session CODE, for load tests."""
     from commerce.core.reach import running_settings
     from streaming.tickets import Kind, Tickets
 
     settings = running_settings(data_dir)
     tickets = Tickets(settings.secret_key)
+    live = settings.live_url if port is None else f"ws://127.0.0.1:{port + 1}"
     try:
         for _ in range(count):
             ticket = tickets.sign(code, uuid.uuid4().hex, kind=Kind.BENCH)
-            sys.stdout.write(f"{settings.live_url}/live/{code}?ticket={ticket}\n")
+            sys.stdout.write(f"{live}/live/{code}?ticket={ticket}\n")
     except ValueError as error:
         raise click.ClickException(
             f"{code!r} is not the code of a live session (letters and digits)."
@@ -514,8 +524,9 @@ def _live_address(url: str, session: str) -> str:
 
 
 @main.command()
-def openapi() -> None:
-    """Print the API description (OpenAPI 3.1, JSON)."""
+@folder_option
+def openapi(data_dir: Path) -> None:
+    """Print the API description (OpenAPI 3.1, JSON). It is the same for every data folder."""
     from commerce.app import create_app
 
     # The description depends on no engine; nothing is opened until an application starts.
