@@ -50,7 +50,13 @@ async def test_a_comment_order_is_confirmed_by_one_key(phone: OpenPhone, market:
     await page.keyboard.press("Enter")
     await expect(page.locator("#candidates .notice-ok")).to_contain_text("Đã đặt")
     await expect(lan).to_have_count(0)
+    # What has a doubt is opened by the same key, not ordered.
     hung = page.locator(".candidate", has_text="Hùng")
+    await page.wait_for_timeout(400)
+    await hung.focus()
+    await page.keyboard.press("Enter")
+    await expect(hung.locator("[name=lines]")).to_be_focused()
+    await page.keyboard.press("Escape")
     await hung.focus()
     await page.keyboard.press("x")
     await expect(hung).to_have_count(0)

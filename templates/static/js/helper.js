@@ -4,6 +4,7 @@
 import { pageData, toast } from "./page.js";
 
 const EVERY_MS = 3000; // how often the list of comment orders is asked for
+const DOUBLE_TAP_MS = 350; // a second tap in this time was meant for the card that has just gone
 
 const data = pageData("desk-data");
 const find = (id) => document.getElementById(id);
@@ -36,11 +37,13 @@ function swap(name, html) {
 }
 
 let sending = 0;
+let swappedAt = -DOUBLE_TAP_MS; // when a card of ours made room for the next
 
 async function send(url, form, part) {
   sending += 1;
   try {
     swap(part, await fetchPart(url, { method: "POST", body: new URLSearchParams(new FormData(form)) }));
+    if (part === "candidates") swappedAt = performance.now();
     if (part === "entry") find(`entry-${find("entry").dataset.next}`)?.focus();
     else if (part === "candidates") refresh();
   } catch (error) {
@@ -84,6 +87,11 @@ if (data.live) setInterval(refresh, EVERY_MS);
 
 // ---- keys
 
+function edit(card) {
+  card.querySelector("details").open = true;
+  card.querySelector("[name=lines]").focus();
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   const area = event.target.closest("[data-read]");
@@ -97,16 +105,18 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   const all = cards();
+  const tooSoon = event.repeat || performance.now() - swappedAt < DOUBLE_TAP_MS;
   const card = event.target.closest("[data-candidate]");
   const at = all.indexOf(card);
   if (event.key === "j") all[Math.min(at + 1, all.length - 1)]?.focus();
   else if (event.key === "k") all[Math.max(at - 1, 0)]?.focus();
   else if (event.key === "n") find("entry-pasted")?.focus();
-  else if (card && event.key === "e") {
-    card.querySelector("details").open = true;
-    card.querySelector("[name=lines]").focus();
-  } else if (card && event.target === card && event.key === "Enter") card.querySelector("[data-confirm]").click();
-  else if (card && event.key === "x") card.querySelector("[data-dismiss]").click();
+  else if (card && event.key === "e") edit(card);
+  else if (card && event.target === card && event.key === "Enter") {
+    if (tooSoon) return;
+    if (card.classList.contains("candidate-sure")) card.querySelector("[data-confirm]").click();
+    else edit(card); // what has a doubt is looked at first; Enter in its fields confirms
+  } else if (card && event.key === "x" && !tooSoon) card.querySelector("[data-dismiss]").click();
   else return;
   event.preventDefault();
 });
