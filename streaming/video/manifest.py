@@ -43,6 +43,10 @@ class Manifest(msgspec.Struct):
     duration_us: int
     assembled_ms: int
 
+    def find(self, start_us: int) -> tuple[RecordedFile, Span] | None:
+        """Where the segment lies that began at this moment."""
+        return next(((f, s) for f in self.files for s in f.spans if s.start_us == start_us), None)
+
     def pieces(self) -> list[Piece]:
         """The recording as its replay's playlist names it."""
         found: list[Piece] = []

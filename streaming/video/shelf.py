@@ -18,8 +18,19 @@ from streaming.video.archive import Archive, prefix
 from streaming.video.boxes import boxes
 from streaming.video.errors import ArchiveUnavailable
 from streaming.video.index import described, stored_names, stored_rendition
-from streaming.video.manifest import read_manifest
-from streaming.video.playlist import Live, Piece, Rendition, Row, multivariant, pieces, stored_media, target
+from streaming.video.manifest import Manifest, read_manifest
+from streaming.video.playlist import (
+    Live,
+    Name,
+    Piece,
+    Rendition,
+    Row,
+    multivariant,
+    parse_name,
+    pieces,
+    stored_media,
+    target,
+)
 from streaming.video.wire import Order, Update, Wire, WireAway
 
 log = logging.getLogger(__name__)
@@ -92,6 +103,7 @@ class Shelf:
         self.asked_at = time.monotonic()
         self._wire, self._archive, self._cache = wire, archive, cache
         self._stored: Stored | None = None
+        self._manifest: Manifest | None = None
         self._parts: OrderedDict[tuple[str, str], bytes] = OrderedDict()
         self._changed = asyncio.Event()
         self._heard = asyncio.Event()
@@ -181,7 +193,21 @@ class Shelf:
     async def object(self, name: str, begin: int = 0, end: int = 0) -> bytes | None:
         """An object of the session, or a range of it."""
         self.asked_at = time.monotonic()
-        return await self._cache.get(prefix(self.session) + name, begin, end)
+        body = await self._cache.get(prefix(self.session) + name, begin, end)
+        if body is None and (segment := parse_name(name.rpartition("/")[2].removesuffix(".m4s"))):
+            return await self._assembled(segment)
+        return body
+
+    async def _assembled(self, segment: Name) -> bytes | None:
+        """A segment that is part of the recording now, for viewers whose playlist is older."""
+        if self._manifest is None:
+            self._manifest = await read_manifest(self._archive, self.session)
+        place = self._manifest.find(segment.start_us) if self._manifest else None
+        if place is None:
+            return None
+        file, span = place
+        key = f"{prefix(self.session)}recording/{file.name}.mp4"
+        return await self._cache.get(key, span.offset, span.offset + span.size)
 
     # Inside
 
@@ -262,12 +288,11 @@ class Shelf:
     async def _read_stored(self) -> Stored | None:
         manifest = await read_manifest(self._archive, self.session)
         found: dict[str, list[Piece]] = {}
+        for rendition in ("main", "low"):
+            if names := await stored_names(self._archive, self.session, rendition):
+                found[rendition] = pieces(names)
         if manifest:
-            found = {"main": manifest.pieces()}
-        else:
-            for rendition in ("main", "low"):
-                if names := await stored_names(self._archive, self.session, rendition):
-                    found[rendition] = pieces(names)
+            found = {"main": [*manifest.pieces(), *found.get("main", [])]}
         if not found.get("main"):
             return None
         live = Live(self.session)

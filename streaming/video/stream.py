@@ -22,6 +22,7 @@ from streaming.video import picture
 from streaming.video.archive import Archive, prefix
 from streaming.video.errors import ArchiveUnavailable, VideoError
 from streaming.video.index import stored_rendition
+from streaming.video.manifest import read_manifest
 from streaming.video.media import SECOND, Packet, Tracks
 from streaming.video.playlist import (
     WINDOW,
@@ -389,6 +390,9 @@ async def open_stream(session: str, tools: Tools) -> LiveStream:
         note = await tools.archive.note(f"{prefix(session)}main/{last.name}.m4s")
         if note and "place" in note:
             stream.last_place = msgspec.json.decode(note["place"], type=Place)
+    elif manifest := await read_manifest(tools.archive, session):
+        # Assembled and opened again: a new beginning for players, later on the same clock.
+        stream.end_us = manifest.start_us + manifest.duration_us - stream.origin_us
     small = await stored_rendition(tools.archive, session, "low") if tools.low else None
     if small and small.rows[-1].sequence + 1 == stream.next_sequence:
         live.renditions["low"] = small  # one with a hole begins anew: players count segments from the first

@@ -49,7 +49,8 @@ def read_number(frame: av.VideoFrame, drawn: int = 320) -> int:
     """The number in a frame that was `drawn` pixels wide, whatever its width is now."""
     luma = frame.reformat(format="gray").to_ndarray()
     square = SQUARE * frame.width / drawn
-    return sum(1 << bit for bit in range(BITS) if luma[int(square / 2), int((bit + 0.5) * square)] > 127)
+    bits = min(BITS, int(frame.width / square))  # a narrow picture shows the lower ones
+    return sum(1 << bit for bit in range(bits) if luma[int(square / 2), int((bit + 0.5) * square)] > 127)
 
 
 def tone(rate: int, seconds: float, channels: int, at: float = 0.0) -> npt.NDArray[np.float32]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import av
 import msgspec
 import pytest
 from websockets.asyncio.client import connect
@@ -312,6 +313,54 @@ async def test_parts_are_the_bytes_of_their_segment(on_stage: Stage) -> None:
                     compared += 1
                 parts = []
         assert compared >= 2
+
+
+@pytest.mark.parametrize("low", [False, True])
+async def test_players_that_are_not_ours_read_it_without_a_word(
+    engines: Any, valkey_url: str, s3_bucket: str, low: bool
+) -> None:
+    """ffmpeg and PyAV, on air and afterwards, every playlist."""
+    async with stage(engines.environment(), low_rendition=low) as made:
+        host = Host(made, record(seconds=14, size=(640, 360)))
+        async with host.line() as line:
+            await host.go()
+            sending = asyncio.create_task(host.record(line, len(host.chunks)))
+            await eventually(lambda: _known(made))
+            await asyncio.sleep(2)
+            base = f"{made.url}/media/{made.session}/"
+            names = ["index", "ll", "main", "main.ll", "audio", *(["low", "low.ll"] if low else [])]
+            await asyncio.gather(*(_read(f"{base}{name}.m3u8", 3) for name in names))
+            await asyncio.to_thread(_read_with_pyav, f"{base}main.m3u8", 60)
+            await sending
+            await host.stop(line)
+        await end(made)
+        names = ["index", "main", "audio", *(["low"] if low else [])]
+        await asyncio.gather(*(_read(f"{base}{name}.m3u8", 60) for name in names))
+        await asyncio.to_thread(_read_with_pyav, f"{base}main.m3u8", 420)
+
+
+async def _read(url: str, seconds: float) -> None:
+    program = await asyncio.create_subprocess_exec(
+        *["ffmpeg", "-nostdin", "-v", "warning", "-xerror", "-i", url, "-t", str(seconds), "-f", "null", "-"],
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(40):
+        _, said = await program.communicate()
+    # ffmpeg takes the init segment of a live playlist for a new one each time it reads the playlist again.
+    left = [line for line in said.decode().splitlines() if "Found duplicated MOOV Atom" not in line]
+    assert (program.returncode, left) == (0, []), url
+
+
+def _read_with_pyav(url: str, frames: int) -> None:
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture() as said, av.open(url, "r", timeout=20) as file:
+            found = [frame for frame, _ in zip(file.decode(video=0), range(frames), strict=False)]
+        assert len(found) == frames
+        warned = [message for level, _, message in said if level <= av.logging.WARNING]
+        assert [message for message in warned if "duplicated MOOV" not in message] == []
+    finally:
+        av.logging.set_level(av.logging.PANIC)
 
 
 async def test_how_media_may_be_fetched(on_stage: Stage) -> None:
