@@ -40,7 +40,7 @@ LONGEST_STAY_S = 3_600
 RUSH_S = 10  # at the start, half of those who would be there come within this time
 TALKS = 0.22  # of those who stay write something
 ORDERS = 0.033  # of all visits order: 60 tonnes in parcels of a few kilos, and traders
-ORDER_EVERY_S = 25  # a small crowd orders more often, so that a newcomer sees counts move
+ORDER_EVERY_S = 8  # a small crowd orders more often, so that a newcomer soon sees counts move
 RETURNS = 0.08  # of the visits are people who were there before
 ELSEWHERE = (
     ("79", "Phường Bến Thành"),
@@ -72,7 +72,7 @@ _AVERAGE = sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(CURVE))
 def order_share(scale: float) -> float:
     """Which part of the visits orders."""
     visits_per_s = scale * MODEL_VIEWS / MODEL_LASTS_S
-    return max(ORDERS, min(0.25, 1 / (ORDER_EVERY_S * visits_per_s)))
+    return max(ORDERS, min(0.4, 1 / (ORDER_EVERY_S * visits_per_s)))
 
 
 @dataclass(frozen=True, slots=True)
