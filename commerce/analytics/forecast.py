@@ -92,16 +92,26 @@ def level(values: Iterable[float], weight: float = WEIGHT) -> float:
     return mean
 
 
-def foretell(past: Sequence[Past], at: datetime, known: Floats, errors: Floats) -> Outlook | None:
+def interval(errors: Floats) -> tuple[float, float]:
+    """What eight of ten errors (in logarithms) lay between; with few of them a factor of two either way."""
+    if len(errors) < 20:
+        return -0.7, 0.7
+    low, high = np.quantile(errors, [0.1, 0.9])
+    return float(low), float(high)
+
+
+def foretell(
+    past: Sequence[Past], at: datetime, known: Floats, spread: tuple[float, float]
+) -> Outlook | None:
     """The next value of the commune whose sessions `past` are, oldest first; None: not enough data.
 
-    `known`: effects of slots; `errors`: in logarithms, of past foretelling, for the interval.
+    `known`: effects of slots; `spread`: the `interval` of past errors.
     """
     if len(past) < ENOUGH:
         return None
     bare = [float(np.log1p(one.value)) - known[slot(one.at)] for one in past]
     centre = level(bare) + known[slot(at)]
-    low, high = np.quantile(errors, [0.1, 0.9]) if len(errors) >= 20 else (-0.7, 0.7)
+    low, high = spread
     return Outlook(
         expected=max(0.0, float(np.expm1(centre))),
         low=max(0.0, float(np.expm1(centre + low))),
@@ -153,7 +163,7 @@ def walk(past: Sequence[Past], first: date, *, refit_days: int = 28) -> list[Cas
         if day >= first and len(own) >= ENOUGH:
             if fitted is None or (day - fitted).days >= refit_days:
                 known, fitted = effects(ordered[:index]), day
-            outlook = foretell(own, one.at, known, np.array(errors[-2000:]))
+            outlook = foretell(own, one.at, known, interval(np.array(errors[-2000:])))
             assert outlook is not None
             alike = [prior.value for prior in own if slot(prior.at) == slot(one.at)]
             cases.append(
@@ -227,10 +237,10 @@ def next_sessions(
         by_commune: dict[str, list[Past]] = {}
         for one in everything:
             by_commune.setdefault(one.commune, []).append(one)
-        errors = _recent_errors(by_commune, known)
+        spread = interval(_recent_errors(by_commune, known))
         for commune, own in by_commune.items():
             at = planned.get(commune, own[-1].at)
-            made.setdefault(commune, {})[kind] = foretell(own[-60:], at, known, errors)
+            made.setdefault(commune, {})[kind] = foretell(own[-60:], at, known, spread)
     return made
 
 

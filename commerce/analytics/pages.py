@@ -104,10 +104,10 @@ async def home(
     wanted = Filter(kind=kind, former_province=area, industry=industry if industry in INDUSTRIES else "")
     today = clock.today()
     async with sessions.read() as db:
-        now = await queries.period(db, chosen.first, chosen.last, wanted)
+        people = await recency.people(db, chosen.first, chosen.last)
+        now = await queries.period(db, chosen.first, chosen.last, wanted, people=people)
         earlier = chosen.before()
         before = await queries.period(db, earlier.first, earlier.last, wanted)
-        people = await recency.people(db, chosen.first, chosen.last)
         rules = await signals.current_rules(db)
         weeks = await queries.weekly(db, _monday(chosen.last) - timedelta(weeks=SPARK_WEEKS - 1), chosen.last)
         drawn = await pictures.province_map(db)

@@ -223,15 +223,24 @@ _PERIODS = {
 }
 
 
+People = Mapping[tuple[str, str], int]
+
+
 async def period(
-    db: AsyncSession, first: date, last: date, wanted: Filter = Filter()
+    db: AsyncSession, first: date, last: date, wanted: Filter = Filter(), *, people: People | None = None
 ) -> list[CommuneFigures]:
-    """Every commune's figures of the days `first` to `last`, both included, in the order of the alphabet."""
+    """Every commune's figures of the days `first` to `last`, both included, in the order of the alphabet.
+
+    `people`: of the same days, where the caller has asked `recency.people` already.
+    """
     values: dict[str, Any] = {"first": first, "last": last}
     if wanted.industry:
         values["industry"] = wanted.industry
     rows = (await db.execute(_PERIODS[bool(wanted.industry)], values)).all()
-    people = {} if wanted.industry else await recency.people(db, first, last)
+    if wanted.industry:
+        people = {}
+    elif people is None:
+        people = await recency.people(db, first, last)
     return [_commune_figures(row, people) for row in rows if _is_wanted(row, wanted)]
 
 
@@ -243,7 +252,7 @@ def _is_wanted(row: Row[Any], wanted: Filter) -> bool:
     )
 
 
-def _commune_figures(row: Row[Any], people: Mapping[tuple[str, str], int]) -> CommuneFigures:
+def _commune_figures(row: Row[Any], people: People) -> CommuneFigures:
     values = row._mapping
     counts = {name: values[name] or 0 for name in _FIELDS - {"viewers", "reach", "buyers"}}
     return CommuneFigures(
@@ -266,9 +275,7 @@ def _commune_figures(row: Row[Any], people: Mapping[tuple[str, str], int]) -> Co
     )
 
 
-def together(
-    communes: Iterable[CommuneFigures], people: Mapping[tuple[str, str], int] | None = None
-) -> Totals:
+def together(communes: Iterable[CommuneFigures], people: People | None = None) -> Totals:
     """All of them as one. Without `people` of the whole province nobody is counted twice over communes:
     viewers, reach and buyers stay 0.
     """

@@ -50,8 +50,8 @@ def test_the_back_test_never_looks_ahead() -> None:
 
 def test_too_little_is_not_guessed_from() -> None:
     past = [Past("a", MONDAY_EVENING + timedelta(days=n), 100) for n in range(forecast.ENOUGH)]
-    assert forecast.foretell(past[:-1], MONDAY_EVENING, np.zeros(6), np.zeros(0)) is None
-    outlook = forecast.foretell(past, MONDAY_EVENING, np.zeros(6), np.zeros(0))
+    assert forecast.foretell(past[:-1], MONDAY_EVENING, np.zeros(6), (-0.7, 0.7)) is None
+    outlook = forecast.foretell(past, MONDAY_EVENING, np.zeros(6), (-0.7, 0.7))
     assert outlook is not None
     assert outlook.expected == pytest.approx(100)
     assert outlook.low < 100 < outlook.high
@@ -65,7 +65,7 @@ def test_evenings_are_learnt_from_the_whole_province() -> None:
         past.append(Past(f"c{n % 7}", at, 300 if evening else 100))
     known = forecast.effects(past)
     own = [Past("new", MONDAY_EVENING + timedelta(days=n, hours=-9), 50) for n in range(3)] * 2
-    outlook = forecast.foretell(own, MONDAY_EVENING, known, np.zeros(0))
+    outlook = forecast.foretell(own, MONDAY_EVENING, known, (-0.7, 0.7))
     assert outlook is not None
     assert 100 < outlook.expected < 160, "mornings of 50 promise an evening of nearly three times as many"
 
