@@ -53,7 +53,7 @@ def test_the_default_crowd_is_of_the_size_a_small_machine_bears() -> None:
 def test_orders_in_proportion_and_often_enough_to_be_seen() -> None:
     assert order_share(1) == crowd.ORDERS
     views_per_s = 0.02 * crowd.MODEL_VIEWS / crowd.MODEL_LASTS_S
-    assert 15 <= 1 / (order_share(0.02) * views_per_s) <= 40, "seconds from order to order"
+    assert 6 <= 1 / (order_share(0.02) * views_per_s) <= 12, "seconds from order to order"
     dice = random.Random(2)
     guests = [Guest.come(dice, 0.1) for _ in range(20_000)]
     assert sum(guest.buys for guest in guests) / len(guests) == pytest.approx(0.1, abs=0.01)
