@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +39,8 @@ KINDS = ("views", "orders", "units")
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class Past:
-    """One session that was, or is to be told."""
+class Past(NamedTuple):
+    """One session that was, or is to be told. A tuple: there are many of them."""
 
     commune: str
     at: datetime

@@ -12,6 +12,7 @@ two of them, and from that at once the peak, the minutes' peaks and the watched 
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import structlog
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,6 +35,8 @@ RAW_KEPT = timedelta(days=395)
 BATCH = 60  # sessions a transaction when all are rebuilt
 
 Progress = Callable[[str], None]
+
+log = structlog.get_logger()
 
 
 def statements() -> Sequence[str]:
@@ -124,10 +128,22 @@ _SET_MARK = text("""
 """)
 
 
+_counting: asyncio.Task[None] | None = None
+
+
 async def count_province() -> None:
-    """People of the whole province; a night's work."""
-    async with sessions.begin() as db:
-        await recency.refresh(db, recency.PROVINCE)
+    """People of the whole province: a night's work, minutes for 20 million visits, beside the other jobs."""
+    global _counting
+    if _counting is None or _counting.done():
+        _counting = asyncio.create_task(_count_province())
+
+
+async def _count_province() -> None:
+    try:
+        async with sessions.begin() as db:
+            await recency.refresh(db, recency.PROVINCE)
+    except Exception as error:
+        log.warning("province_not_counted", exc_info=error)
 
 
 async def refresh(*, now: datetime | None = None) -> int:
