@@ -31,7 +31,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from streaming import protocol
 from streaming.bus import Bus, BusAway
 from streaming.crowd import Orders, Tally, Watch
-from streaming.gateway import RESERVED_FILES, GatewayConfig, file_limit
+from streaming.door import file_limit
+from streaming.gateway import RESERVED_FILES, GatewayConfig
 from streaming.metrics import cpu_seconds
 from streaming.protocol import Snapshot, State, Tick
 

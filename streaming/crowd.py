@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from streaming.gateway import file_limit
+from streaming.door import file_limit
 from streaming.metrics import cpu_seconds
 from streaming.tickets import Kind, Tickets
 

@@ -16,27 +16,25 @@ import asyncio
 import contextlib
 import gc
 import http
-import ipaddress
 import logging
 import os
 import random
 import re
-import resource
 import signal
-import socket
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 import uvloop
 from websockets.http11 import Request
 
-from streaming import metrics, protocol, rooms
+from streaming import door, metrics, protocol, rooms
 from streaming.attendance import Attendance
 from streaming.bus import Bus, BusAway, Listener, Lost, Message, Restored, base_room, staff_room
+from streaming.door import Origins, Proxies
 from streaming.metrics import Stats
 from streaming.pacer import Pacer
 from streaming.protocol import Close
@@ -47,11 +45,8 @@ from streaming.viewer import Viewer
 HANDSHAKE_S = 10.0
 CLOSING_S = 5.0
 SLOW_S = 20.0
-VANISHED_S = 20  # without acknowledging anything; for the kernel
 PING_S = 30.0  # proxied viewers only; two unanswered pings and it is gone
-SEND_BUFFER = 64 * 1024  # bytes in the kernel for a viewer who does not read
 RESERVED_FILES = 300  # the bus, listening, logs, and those who are being refused
-BACKLOG = 4096
 TICK_MISSING_S = 2.5  # then the last counts are said again, as stale
 EMPTY_ROOM_S = 60.0  # an empty room is kept in memory this long
 NO_ROOM_S = 1.0  # that there is no such room is remembered this long
@@ -61,7 +56,6 @@ DRAIN_S = 4.0
 END_S = 3.0  # when a session ends, its sockets are closed over this long
 
 _PATH = re.compile(r"/live/([A-Za-z0-9_-]{1,40}(?:@host)?)")
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +64,7 @@ class GatewayConfig:
     valkey_url: str
     ticket_secret: str = field(repr=False)
     allowed_origins: tuple[str, ...] = ()
-    """Origins of our own pages. Programs, which send no Origin, need only a ticket."""
+    """Of our own pages, like https://chophien.vn."""
     bind: str = "127.0.0.1"
     port: int = 8001
     prefix: str = "chophien"
@@ -94,10 +88,10 @@ class Gateway:
         self.attendance = Attendance(self.bus)
         self.pacer = Pacer(self._visit)
         self.stats = Stats()
-        self.max_viewers = config.max_viewers or file_limit() - RESERVED_FILES
+        self.max_viewers = config.max_viewers or door.file_limit() - RESERVED_FILES
         self._tickets = Tickets(config.ticket_secret)
-        self._origins = _with_loopback_names(config.allowed_origins)
-        self._proxies = [ipaddress.ip_network(network) for network in config.trusted_proxies]
+        self._origins = Origins(config.allowed_origins)
+        self._proxies = Proxies(config.trusted_proxies)
         self._listener: Listener = self.bus.listen()
         self._rooms: dict[str, Room] = {}
         self._loading: dict[str, asyncio.Task[Room | Close]] = {}
@@ -119,7 +113,7 @@ class Gateway:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        listening = _listen(self.config.bind, self.config.port)
+        listening = door.listen(self.config.bind, self.config.port)
         for work in (
             self._hear(),
             self.pacer.run(),
@@ -128,7 +122,7 @@ class Gateway:
             self._report_stats(),
         ):
             self._tasks.append(loop.create_task(work))
-        self._server = await loop.create_server(lambda: Viewer(self), sock=listening, backlog=BACKLOG)
+        self._server = await loop.create_server(lambda: Viewer(self), sock=listening, backlog=door.BACKLOG)
 
     async def stop(self) -> None:
         """Send everybody away, spread over a few seconds so that the others are not stormed, and go."""
@@ -166,13 +160,15 @@ class Gateway:
             self._spawn(self._answer_metrics(viewer))
         elif self._draining or self._seated >= self.max_viewers:
             self._refuse_full(viewer)
-        elif not self._origin_allowed(request):
+        elif not self._origins.allow(request.headers):
             self.stats.refused["origin"] += 1
             viewer.respond(viewer.ws.reject(http.HTTPStatus.FORBIDDEN, "Not from this page.\n"))
         elif (match := _PATH.fullmatch(path)) is None:
             viewer.respond(viewer.ws.reject(http.HTTPStatus.NOT_FOUND, "Here is /live/{code}?ticket=...\n"))
         else:
-            self._find_address(viewer, request)
+            if self._proxies and viewer.address in self._proxies:
+                viewer.proxied = True
+                viewer.address = self._proxies.behind(viewer.address, request.headers)
             self._enter(viewer, request, match[1], parse_qs(query).get("ticket", [""])[0])
 
     def _enter(self, viewer: Viewer, request: Request, name: str, token: str) -> None:
@@ -210,7 +206,7 @@ class Gateway:
         self._waiting.pop(viewer, None)
         viewer.file = viewer.transport.get_extra_info("socket").fileno()
         viewer.transport.write(room.snapshot_data())
-        staff = ticket.kind is Kind.STAFF
+        staff = "@" in ticket.room
         place, is_new = room.seat(viewer, staff=staff)
         if is_new:
             self.pacer.add(place)
@@ -220,7 +216,7 @@ class Gateway:
         viewer.counts_for_address = ticket.kind is not Kind.BENCH
         if viewer.counts_for_address:
             self._by_address[viewer.address] += 1
-        if not staff:
+        if ticket.kind is not Kind.STAFF:
             viewer.visit = self.attendance.joined(room.code, ticket.visitor, ticket.source)
         self._seated += 1
         self.stats.joined += 1
@@ -231,26 +227,6 @@ class Gateway:
         if self._by_address[viewer.address] >= self.config.per_address:
             return True
         return self.attendance.tabs(base_room(ticket.room), ticket.visitor) >= self.config.per_visitor
-
-    def _origin_allowed(self, request: Request) -> bool:
-        origins = request.headers.get_all("Origin")
-        return not origins or (len(origins) == 1 and origins[0] in self._origins)
-
-    def _find_address(self, viewer: Viewer, request: Request) -> None:
-        """Believe a proxy we trust about who is behind it: the last address that is not a proxy's."""
-        if not self._proxies or not self._is_proxy(viewer.address):
-            return
-        forwarded = ",".join(request.headers.get_all("X-Forwarded-For")).split(",")
-        behind = [address.strip() for address in forwarded if address.strip()]
-        viewer.proxied = True
-        viewer.address = next((a for a in reversed(behind) if not self._is_proxy(a)), viewer.address)
-
-    def _is_proxy(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._proxies)
 
     # Sending them away
 
@@ -514,42 +490,6 @@ class Gateway:
 def _log_failure(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
         _log.error("a task of the gateway failed", exc_info=error)
-
-
-def file_limit() -> int:
-    """Raise the limit of open files as far as it goes and return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
-def _listen(bind: str, port: int) -> socket.socket:
-    """A listening socket that shares its port with other gateways. What is set here is inherited by
-    every socket it accepts."""
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_STREAM)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_S * 1000)
-    listening.setblocking(False)
-    listening.bind((bind, port))
-    return listening
-
-
-def _with_loopback_names(origins: tuple[str, ...]) -> frozenset[str]:
-    """On one's own machine the page may be opened by any of the names the machine has for itself."""
-    allowed = set()
-    for origin in origins:
-        parts = urlsplit(origin)
-        allowed.add(f"{parts.scheme}://{parts.netloc}")
-        host, colon, port = parts.netloc.rpartition(":")
-        if host in _LOOPBACK:
-            allowed |= {f"{parts.scheme}://{name}{colon}{port}" for name in _LOOPBACK}
-    return frozenset(allowed)
 
 
 async def _collect_garbage() -> None:
