@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import sys
 import threading
 import uuid
@@ -510,6 +511,47 @@ def bench_viewers(
         secret = os.environ.get("CHOPHIEN_SECRET_KEY") or running_settings(data_dir).secret_key
         target = Target(_live_address(url, session), session, secret)
     _result(bench.main(viewers, seconds, start_valkey=valkey_alone, target=target, rate=rate, say=report))
+
+
+@bench.command("video")
+@folder_option
+@url_option
+@seconds_option
+@click.option("--streams", type=click.IntRange(1, 400), default=10, show_default=True)
+@click.option("--transcode", is_flag=True, help="VP8 in place of H.264: the picture is encoded again.")
+def bench_video(data_dir: Path, url: str | None, seconds: float, streams: int, transcode: bool) -> None:
+    """Hosts on air in one video process: CPU a stream, late segments, time from frame to playlist.
+
+    The video process is always the bench's own. With --url it works beside the running market of --data-dir,
+    on its engines; without, on engines of its own.
+    """
+    from commerce.core.embedded import Engines, temporary_folder
+    from commerce.core.reach import running_settings
+    from streaming.video import bench
+    from streaming.video.archive import ArchiveSettings
+    from streaming.video.process import VideoConfig
+
+    raise_file_limit()
+    with contextlib.ExitStack() as stack:
+        if url is None:
+            engines = stack.enter_context(Engines(stack.enter_context(temporary_folder()), {}, report))
+            settings = Settings.from_env(
+                engines.environment() | {"CHOPHIEN_SECRET_KEY": secrets.token_hex(32)}
+            )
+        else:
+            settings = running_settings(data_dir)
+        config = VideoConfig(
+            valkey_url=settings.valkey_url,
+            archive=ArchiveSettings(
+                settings.s3_endpoint,
+                settings.s3_access_key,
+                settings.s3_secret_key,
+                settings.s3_bucket,
+                settings.s3_region,
+            ),
+            secret=settings.secret_key,
+        )
+        _result(bench.main(streams, seconds, config, kind="transcode" if transcode else "copy", say=report))
 
 
 def _live_address(url: str, session: str) -> str:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import io
-import json
 import multiprocessing
 import os
 import platform
+import socket
 import statistics
 import tempfile
 import time
@@ -49,7 +50,7 @@ def main(
 ) -> dict[str, Any]:
     """The figures of one run. `kind`: "copy" (H.264) or "transcode" (VP8).
 
-    `config` names Valkey, S3 and free ports; a video process of the bench's own runs with it.
+    `config` names Valkey and S3; a video process of the bench's own runs with it, on free ports.
     """
     streams = max(1, min(streams, MOST_STREAMS))
     say("encoding a recording")
@@ -57,7 +58,9 @@ def main(
     say("measuring the floor")
     floor = _floor(loop) if kind == "copy" else None
     spawn = multiprocessing.get_context("spawn")
-    config = _changed(config, capacity=streams + 1)
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        ports = one.getsockname()[1], two.getsockname()[1]
+    config = dataclasses.replace(config, port=ports[0], rtmp_port=ports[1], capacity=streams + 1)
     video = spawn.Process(target=serve, args=(config,), daemon=True)
     video.start()
     try:
@@ -80,12 +83,6 @@ def main(
         "cpus": os.cpu_count(),
         "machine": platform.processor() or platform.machine(),
     }
-
-
-def _changed(config: VideoConfig, **values: Any) -> VideoConfig:
-    from dataclasses import replace
-
-    return replace(config, **values)
 
 
 # The recording
@@ -244,20 +241,3 @@ def _cpu(pid: int) -> float:
     """CPU seconds of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-if __name__ == "__main__":
-    import sys
-
-    from streaming.video.archive import ArchiveSettings
-
-    environ = os.environ
-    settings = ArchiveSettings(
-        environ["CHOPHIEN_S3_ENDPOINT"],
-        environ["CHOPHIEN_S3_ACCESS_KEY"],
-        environ["CHOPHIEN_S3_SECRET_KEY"],
-        environ.get("CHOPHIEN_S3_BUCKET", "chophien"),
-    )
-    given = VideoConfig(environ["CHOPHIEN_VALKEY_URL"], settings, "-" * 40, port=23990, rtmp_port=23989)
-    kind = sys.argv[3] if len(sys.argv) > 3 else "copy"
-    print(json.dumps(main(int(sys.argv[1]), float(sys.argv[2]), given, kind=kind)))  # noqa: T201
