@@ -90,7 +90,8 @@ async def _no_socket(_: ServerConnection) -> None:
 async def live_page(browser: Browser) -> AsyncIterator[LivePage]:  # noqa: F811
     context = await browser.new_context()
     made = LivePage(await context.new_page())
-    async with serve(_no_socket, "127.0.0.1", made.port, process_request=made.answer):
+    # A browser opens connections ahead of need; nobody waits for those.
+    async with serve(_no_socket, "127.0.0.1", made.port, process_request=made.answer, open_timeout=1):
         yield made
     assert made.errors == []
     await context.close()
