@@ -130,6 +130,9 @@ async def test_the_session_page_is_light(browser: Browser, market: Market) -> No
     await wire.send("Network.enable")
     sizes: list[float] = []
     wire.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    # The picture and its player come after the page; they are weighed by the viewer's choice of quality.
+    for video in ("**/media/**", "**/player.js", "**/hls.js"):
+        await page.route(video, lambda route: route.abort())
     await page.goto(f"/live/{SESSION}", wait_until="networkidle")
     await page.context.close()
     assert 20_000 < sum(sizes) < SESSION_PAGE_MOST

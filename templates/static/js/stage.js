@@ -46,15 +46,22 @@ export function mountStage({ url, live, words }) {
     event.currentTarget.setAttribute("aria-pressed", String(on));
     player?.saveData(on);
   });
+  // By itself only where data is not scarce, and only once the page can be used: the player is the heavy part.
+  function startByItself() {
+    if (!live || !url || navigator.connection?.saveData) return;
+    if (document.readyState === "complete") setTimeout(start, 300);
+    else addEventListener("load", () => setTimeout(start, 300), { once: true });
+  }
+
   show();
-  if (live && url && !navigator.connection?.saveData) start();
+  startByItself();
 
   return {
     found(next) {
       if (!next || url === next) return;
       url = next;
       show();
-      if (!navigator.connection?.saveData) start();
+      startByItself();
     },
   };
 }
