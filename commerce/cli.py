@@ -268,6 +268,9 @@ def video(data_dir: Path, port: int, index: int) -> None:
         index=index,
         public_address=settings.extra.get("VIDEO_URL", ""),
         allowed_origins=(settings.public_url,),
+        trusted_proxies=tuple(settings.extra.get("TRUSTED_PROXIES", "").replace(",", " ").split()),
+        low_rendition=settings.extra.get("VIDEO_360P") == "1",
+        low_latency=settings.extra.get("VIDEO_LOW_LATENCY", "1") == "1",
     )
     serve(config)
 

@@ -102,6 +102,12 @@ async def ingest(request: AnyRequest, code: FromPath[str], identity: NamedDepend
     return Ingest(await request.app.state.pictures.ingest_address(identity, code))
 
 
+@post("/live-sessions/{code:str}/measure", opt=access.roles(Role.HOST, Role.HELPER), status_code=200)
+async def measure(request: AnyRequest, code: FromPath[str], identity: NamedDependency[Identity]) -> Ingest:
+    """Where a host's page measures its line, also before the session. 503 `no_video`."""
+    return Ingest(await request.app.state.pictures.measure_address(identity, code))
+
+
 @get("/live-sessions/{code:str}/ticket", opt=access.public)
 async def ticket(
     request: AnyRequest,
@@ -328,6 +334,7 @@ ROUTES = [
     list_sessions,
     show,
     ingest,
+    measure,
     ticket,
     comment,
     events,

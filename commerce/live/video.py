@@ -74,17 +74,33 @@ class Pictures:
 
         Raises `SessionNotFound`, `Forbidden`, `WrongState` (only before the end), `NoVideo`.
         """
-        async with sessions.read() as db:
-            found = await db.scalar(select(LiveSession).where(LiveSession.code == code.upper()))
-        if found is None:
-            raise SessionNotFound(code=code)
-        by.must(found.commune_code, Role.HOST, Role.HELPER)
+        found = await self._run_by(by, code)
         if found.state != LiveState.LIVE:
             raise WrongState(state=found.state, wanted=LiveState.LIVE.value)
         try:
             return await self.studio.ingest_address(found.code)
         except (NoVideoProcess, WireAway) as error:
             raise NoVideo from error
+
+    async def measure_address(self, by: Identity, code: str) -> str:
+        """Where the host's page finds out how fast its line is, also before the session is on air.
+
+        Raises `SessionNotFound`, `Forbidden`, `NoVideo`.
+        """
+        found = await self._run_by(by, code)
+        try:
+            return await self.studio.measure_address(found.code)
+        except (NoVideoProcess, WireAway) as error:
+            raise NoVideo from error
+
+    @staticmethod
+    async def _run_by(by: Identity, code: str) -> LiveSession:
+        async with sessions.read() as db:
+            found = await db.scalar(select(LiveSession).where(LiveSession.code == code.upper()))
+        if found is None:
+            raise SessionNotFound(code=code)
+        by.must(found.commune_code, Role.HOST, Role.HELPER)
+        return found
 
     # ---- in the worker
 

@@ -136,6 +136,7 @@ class Delivery:
         if isinstance(source, Stored):
             stored = source.playlist("index" if stem == "ll" else rendition)
             return Answer(200, stored, PLAYLIST) if stored else Answer(404, b"no such rendition\n")
+        low_latency = low_latency and source.low_latency
         if stem in ("index", "ll"):
             return Answer(200, multivariant(source, low_latency=low_latency).encode(), PLAYLIST)
         kind = "main" if rendition == "audio" else rendition

@@ -10,7 +10,7 @@
     page -> {"type": "stop"}                                 the recording is complete
          <- {"type": "end", "code": …, "text": …}            and the line is closed: see `errors`
 
-`/measure/…` in place of `/ingest/…` takes bytes and only counts them: how fast is this line?
+`/ingest/{session}/measure`, with a ticket for measuring, takes bytes and only counts them.
 
 Recordings have random ids: a counter would begin again with every reload of the page and meet an older
 recording of the same number.
@@ -33,6 +33,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from streaming.door import Origins, Proxies
 from streaming.video.errors import BadTicket, Busy, Malformed, TooLarge, VideoError
 from streaming.video.recording import MAX_BURST, MAX_CHUNK, MAX_RATE
 from streaming.video.sessions import Owned, Sessions
@@ -48,7 +49,7 @@ HELLO_S = 10.0
 ACK_S = 0.5
 PER_ADDRESS = 50
 MEASURED = 16 << 20  # bytes a page may send to learn how fast its line is
-_PATH = re.compile(r"/(ingest|measure)/([^/]+)\Z")
+_PATH = re.compile(r"/ingest/([^/]+)(/measure)?\Z")
 _ID = re.compile(r"[A-Za-z0-9_-]{8,64}\Z")
 
 
@@ -79,11 +80,18 @@ class IngestServer:
     """`async with IngestServer(...)`: hosts are served as long as the block lasts."""
 
     def __init__(
-        self, sessions: Sessions, tickets: IngestTickets, bind: str, port: int, origins: tuple[str, ...] = ()
+        self,
+        sessions: Sessions,
+        tickets: IngestTickets,
+        bind: str,
+        port: int,
+        *,
+        origins: tuple[str, ...] = (),
+        proxies: tuple[str, ...] = (),
     ) -> None:
         self.sessions, self.tickets = sessions, tickets
         self.bind, self.port = bind, port
-        self.origins = frozenset(origins)
+        self._origins, self._proxies = Origins(origins), Proxies(proxies)
         self._addresses: Counter[str] = Counter()
         self._server: Any = None
 
@@ -115,29 +123,26 @@ class IngestServer:
             return connection.respond(HTTPStatus.OK, "ok\n")
         if not _PATH.match(path):
             return connection.respond(HTTPStatus.NOT_FOUND, "not found\n")
-        origin = request.headers.get("Origin")
-        if self.origins and origin and origin not in self.origins:
+        if not self._origins.allow(request.headers):
             return connection.respond(HTTPStatus.FORBIDDEN, "origin\n")
-        if self._addresses[_address(connection)] >= PER_ADDRESS:
+        if self._addresses[self._address(connection, request)] >= PER_ADDRESS:
             return connection.respond(HTTPStatus.TOO_MANY_REQUESTS, "too many\n")
         return None
 
     async def _host(self, connection: ServerConnection) -> None:
         assert connection.request
-        address = _address(connection)
+        address = self._address(connection, connection.request)
         self._addresses[address] += 1
         parts = urlsplit(connection.request.path)
-        session = parts.path.rpartition("/")[2]
+        match = _PATH.match(parts.path)
+        session, measuring = (match[1], bool(match[2])) if match else ("", False)
         visit = _Visit(self.sessions, connection, session)
         try:
             ticket = parse_qs(parts.query).get("ticket", [""])[0]
             if not SESSION.match(session):
                 raise BadTicket("no session")
-            self.tickets.verify(ticket, session)
-            if parts.path.startswith("/measure/"):
-                await _measure(connection)
-            else:
-                await visit.serve()
+            self.tickets.verify(ticket, session, "measure" if measuring else "ingest")
+            await (_measure(connection) if measuring else visit.serve())
         except VideoError as error:
             await self._refuse(visit, error)
         except WireAway:
@@ -149,6 +154,12 @@ class IngestServer:
             self._addresses[address] -= 1
             if not self._addresses[address]:
                 del self._addresses[address]
+
+    def _address(self, connection: ServerConnection, request: Request) -> str:
+        """Of the host, also behind a proxy of ours."""
+        peer = connection.remote_address
+        address = str(peer[0]) if peer else ""
+        return self._proxies.behind(address, request.headers) if address in self._proxies else address
 
     async def _refuse(self, visit: _Visit, error: VideoError) -> None:
         log.info("host of %s sent away: %s", visit.session[:64], error)
@@ -260,8 +271,3 @@ def _said(message: str | bytes) -> Hello | Stop | None:
         return msgspec.json.decode(message, type=Hello | Stop)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed("message") from error
-
-
-def _address(connection: ServerConnection) -> str:
-    peer = connection.remote_address
-    return str(peer[0]) if peer else ""

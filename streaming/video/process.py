@@ -44,6 +44,8 @@ class VideoConfig:
     public_address: str = ""
     """How hosts reach this process (wss://…), if not by bind and port."""
     allowed_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks (`10.0.0.0/8`) whose X-Forwarded-For is believed."""
     low_latency: bool = True
     low_rendition: bool = False
     """360p besides the original: about 0.07 core a stream."""
@@ -88,7 +90,14 @@ async def running(config: VideoConfig) -> AsyncIterator[Sessions]:
     gc.freeze()
     try:
         async with (
-            IngestServer(sessions, tickets, config.bind, config.port, config.allowed_origins),
+            IngestServer(
+                sessions,
+                tickets,
+                config.bind,
+                config.port,
+                origins=config.allowed_origins,
+                proxies=config.trusted_proxies,
+            ),
             RtmpServer(sessions, tickets, config.bind, config.rtmp_port),
         ):
             sessions.start()

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
+from typing import Any
 
 from streaming.video.errors import Busy, Moved, Replaced, SessionEnded, VideoError
 from streaming.video.media import SECOND
@@ -52,7 +53,8 @@ class Sessions:
         self.owned: dict[str, Owned] = {}
         self._opening: dict[str, asyncio.Lock] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.on_targets: Callable[[str], Awaitable[None]] | None = None
+        self._errands: set[asyncio.Task[None]] = set()
+        self.on_targets: Callable[[str], Coroutine[Any, Any, None]] | None = None
         """Called when the networks a session is sent on to were changed."""
         self.on_given_up: Callable[[str], Awaitable[None]] | None = None
         self.targets: Callable[[str], dict[str, str]] = lambda _session: {}
@@ -137,27 +139,33 @@ class Sessions:
             with contextlib.suppress(WireAway):
                 async for order in self.wire.orders():
                     if order and order.session in self.owned:
-                        await self._do(order)
+                        self._do(order)
             await asyncio.sleep(0.5)
 
-    async def _do(self, order: Order) -> None:
+    def _do(self, order: Order) -> None:
         match order.act:
             case "want":
                 self.owned[order.session].stream.tell_again()
             case "end" | "takedown":
-                await self.give_up(order.session, SessionEnded(), ended=True)
+                self._soon(self.give_up(order.session, SessionEnded(), ended=True))
             case "release":
-                await self.give_up(order.session, Moved())
+                self._soon(self.give_up(order.session, Moved()))
             case "targets":
                 if self.on_targets:
-                    await self.on_targets(order.session)
+                    self._soon(self.on_targets(order.session))
+
+    def _soon(self, errand: Coroutine[Any, Any, None]) -> None:
+        """What may wait for S3 must not hold up the others' heartbeat."""
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     async def _beat(self) -> None:
         while True:
             began = time.monotonic()
             self.process.streams = len(self.owned)
             try:
-                await self._look_after()
+                self._look_after()
                 await self.wire.beat(self.process, self.owned)
                 for session, owned in list(self.owned.items()):
                     await self.wire.tell(self._news(session, owned))
@@ -167,13 +175,13 @@ class Sessions:
                 log.exception("the round over the sessions failed")
             await asyncio.sleep(max(0.1, BEAT_S - (time.monotonic() - began)))
 
-    async def _look_after(self) -> None:
+    def _look_after(self) -> None:
         for session, owned in list(self.owned.items()):
             silent = time.monotonic() - owned.heard_at
             if silent > GRACE_S and owned.stream.recording:
-                await owned.stream.finish()
+                self._soon(owned.stream.finish())
             if silent > IDLE_S:
-                await self.give_up(session, Moved("idle"))
+                self._soon(self.give_up(session, Moved("idle")))
 
     def _news(self, session: str, owned: Owned) -> News:
         """The last second of a session, for the console."""

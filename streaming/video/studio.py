@@ -35,10 +35,21 @@ class Studio:
     async def ingest_address(self, session: str, lifetime_s: int = LIFETIME_S) -> str:
         """Where the host's page connects, with its ticket. Ask again before every attempt to connect: when a
         process dies, another one takes its sessions. Raises `NoVideoProcess`."""
+        address = await self._place(session)
+        return f"{address}/ingest/{session}?ticket={self._tickets.sign(session, lifetime_s)}"
+
+    async def measure_address(self, session: str, lifetime_s: int = LIFETIME_S) -> str:
+        """Where a page finds out how fast its line is, also before the session is on air. Raises
+        `NoVideoProcess`."""
+        address = await self._place(session)
+        ticket = self._tickets.sign(session, lifetime_s, "measure")
+        return f"{address}/ingest/{session}/measure?ticket={ticket}"
+
+    async def _place(self, session: str) -> str:
         address = await self.wire.place(session)
         if address is None:
             raise NoVideoProcess
-        return f"{address}/ingest/{session}?ticket={self._tickets.sign(session, lifetime_s)}"
+        return address
 
     async def stream_key(self, session: str, generation: int) -> str:
         """The key for OBS, and from now on the only one of this session that counts. A higher generation

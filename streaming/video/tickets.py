@@ -13,6 +13,7 @@ import hmac
 import re
 import time
 from base64 import b32encode, urlsafe_b64decode, urlsafe_b64encode
+from typing import Literal
 
 from streaming.video.errors import BadTicket
 
@@ -20,6 +21,7 @@ LIFETIME_S = 12 * 3600  # a session with its preparation
 SESSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}\Z")
 """Names of sessions. A rehearsal gets one that cannot be guessed: its media address is then its key."""
 
+Purpose = Literal["ingest", "measure"]
 _MAC_BYTES = 18
 
 
@@ -30,14 +32,17 @@ class IngestTickets:
         self._tickets = hmac.digest(secret.encode(), b"video ingest tickets", hashlib.sha256)
         self._keys = hmac.digest(secret.encode(), b"video stream keys", hashlib.sha256)
 
-    def sign(self, session: str, lifetime_s: int = LIFETIME_S) -> str:
-        """A ticket for the host of `session`. Raises ValueError for a name that is not one."""
+    def sign(self, session: str, lifetime_s: int = LIFETIME_S, purpose: Purpose = "ingest") -> str:
+        """A ticket for the host of `session`. Raises ValueError for a name that is not one.
+
+        One for measuring opens nothing: it may be given out before the session is on air.
+        """
         if not SESSION.match(session):
             raise ValueError(f"not a session: {session!r}")
-        payload = f"{session}|{int(time.time()) + lifetime_s}".encode()
+        payload = f"{session}|{purpose}|{int(time.time()) + lifetime_s}".encode()
         return _text(payload) + "." + _text(self._mac(self._tickets, payload))
 
-    def verify(self, ticket: str, session: str) -> None:
+    def verify(self, ticket: str, session: str, purpose: Purpose = "ingest") -> None:
         """Raises `BadTicket`."""
         payload, _, mac = ticket[:400].partition(".")
         try:
@@ -46,9 +51,9 @@ class IngestTickets:
             raise BadTicket("not a ticket") from error
         if not hmac.compare_digest(expected, self._mac(self._tickets, said)):
             raise BadTicket("not signed here")
-        name, _, expires = said.decode().partition("|")
-        if name != session:
-            raise BadTicket("for another session")
+        name, what, expires = said.decode().split("|")
+        if (name, what) != (session, purpose):
+            raise BadTicket("for another session or purpose")
         if int(expires) <= time.time():
             raise BadTicket("out of date")
 

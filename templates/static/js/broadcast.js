@@ -1,6 +1,6 @@
 // A host's camera to the market: records with MediaRecorder and sends numbered chunks over a WebSocket.
 //
-//   const cast = createBroadcast({ address, preview, words, onChange });
+//   const cast = createBroadcast({ address, measureAddress, preview, words, onChange });
 //   await cast.prepare()         asks for camera and microphone, shows the preview
 //   await cast.measure()         kbit/s of the line upwards; start() does it if nobody did
 //   await cast.start()           on air
@@ -8,6 +8,7 @@
 //
 // address    async () => ({ url }) or string: where to send, with a fresh ticket. Asked before every attempt to
 //            connect, since a session may have moved to another process
+// measureAddress  the same for measuring the line, which is possible before the session is on air
 // preview    a <video> (or nothing)
 // words      code -> sentence for what went wrong (the keys of WORDS)
 // onChange   gets the state whenever it changes, and once a second on air:
@@ -79,7 +80,7 @@ export function pickStep(kbit) {
   return step < 0 ? LADDER.length - 1 : step;
 }
 
-export function createBroadcast({ address, preview = null, words = {}, onChange = () => {} }) {
+export function createBroadcast({ address, measureAddress, preview = null, words = {}, onChange = () => {} }) {
   const text = { ...WORDS, ...words };
   const state = { phase: "off", problem: null, level: 0, muted: false, kbit: 0, uplink: 0, lag: 0, size: "" };
   const held = new Held();
@@ -220,7 +221,7 @@ export function createBroadcast({ address, preview = null, words = {}, onChange 
 
   async function measure() {
     try {
-      const uplink = await measureUplink(await whereTo(address));
+      const uplink = await measureUplink(await whereTo(measureAddress));
       step = floor = pickStep(uplink);
       change({ uplink: Math.round(uplink) });
       if (uplink * 1000 < LADDER.at(-1).bits) trouble("too_slow");
@@ -697,8 +698,8 @@ class Meter {
 }
 
 /** kbit/s upwards: how fast the video process takes bytes that it throws away. */
-export async function measureUplink(url, seconds = 3) {
-  const socket = new WebSocket(url.replace("/ingest/", "/measure/"));
+export async function measureUplink(url, seconds = 2.5) {
+  const socket = new WebSocket(url);
   socket.binaryType = "arraybuffer";
   const marks = [];
   try {

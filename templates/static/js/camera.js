@@ -8,15 +8,17 @@ const data = pageData("console-data");
 const find = (id) => document.getElementById(id);
 const panel = find("camera");
 
-async function address() {
-  const answer = await fetch(`/api/v1/live-sessions/${data.code}/ingest`, { method: "POST" });
+async function ask(what) {
+  const answer = await fetch(`/api/v1/live-sessions/${data.code}/${what}`, { method: "POST" });
   const told = await answer.json();
   if (!answer.ok) throw new Error(told.detail);
   return told;
 }
+const address = () => ask("ingest");
+const measureAddress = () => ask("measure");
 
 if (panel) {
-  const cast = createBroadcast({ address, preview: find("camera-preview"), words: {}, onChange: tell });
+  const cast = createBroadcast({ address, measureAddress, preview: find("camera-preview"), words: {}, onChange: tell });
 
   function tell(state) {
     panel.dataset.phase = state.phase;

@@ -93,7 +93,10 @@ def _app(delivery: Delivery, studio: Studio, requests: list[str], line: FaultyLi
         status, body, kind = 200, b"", "application/json"
         if path.startswith("/address/"):
             try:
-                address = await studio.ingest_address(path.rpartition("/")[2])
+                session = path.rpartition("/")[2]
+                measuring = scope["query_string"] == b"measure"
+                ask = studio.measure_address if measuring else studio.ingest_address
+                address = await ask(session)
                 body = json.dumps({"url": line.through(address)}).encode()
             except NoVideoProcess:
                 status = 503

@@ -31,7 +31,7 @@ async def market(engines: Any, valkey_url: str, s3_bucket: str, tmp_path: Path) 
 
 @pytest.fixture
 async def video(market: Site) -> AsyncIterator[VideoProcess]:
-    process = VideoProcess(config_for(market.environ))
+    process = VideoProcess(config_for(market.environ, allowed_origins=(market.url,)))
     await process.ready(market.wire)
     yield process
     process.stop()

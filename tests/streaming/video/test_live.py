@@ -9,17 +9,20 @@ import re
 import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import av
 import msgspec
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Origin
 
-from streaming.video.errors import BadTicket
+from streaming.video.errors import ArchiveUnavailable, BadTicket
 from streaming.video.process import running
 from streaming.video.tickets import IngestTickets
+from tests.streaming.stage import ValkeyServer
 from tests.streaming.video.packaging import numbers, sound_times
 from tests.streaming.video.recordings import record
 from tests.streaming.video.stage import SECRET, Host, Stage, config_for, eventually, media_lines, stage
@@ -496,3 +499,75 @@ async def test_news_of_a_session(on_stage: Stage) -> None:
     await on_stage.studio.end(on_stage.session)
     await eventually(lambda: any(news.kind == "ended" for news in kinds))
     hearing.cancel()
+
+
+async def test_who_may_send_from_where(on_stage: Stage) -> None:
+    """Pages that are not ours are not let in; a ticket for measuring opens nothing."""
+    address = await on_stage.studio.ingest_address(on_stage.session)
+    with pytest.raises(InvalidStatus):
+        await connect(address, origin=Origin("https://evil.example")).__aenter__()
+    measuring = await on_stage.studio.measure_address(on_stage.session)
+    async with connect(measuring.replace("/measure?", "?")) as line:
+        assert msgspec.json.decode(await line.recv())["code"] == "bad_ticket"
+    async with connect(measuring, compression=None) as line:
+        for _ in range(8):
+            await line.send(bytes(1 << 15))
+        assert msgspec.json.decode(await line.recv())["bytes"] >= 1 << 15
+    assert on_stage.sessions
+    assert not on_stage.sessions.owned
+
+
+async def test_a_storage_that_is_away_for_a_while_costs_nothing(
+    on_stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert on_stage.sessions
+    archive = on_stage.sessions.tools.archive
+    put, away = archive.put, True
+
+    async def sometimes(key: str, body: bytes, note: Any = None) -> None:
+        if away:
+            raise ArchiveUnavailable("away")
+        await put(key, body, note)
+
+    host = Host(on_stage, record(seconds=8))
+    async with host.line() as line:
+        await host.go()
+        await host.record(line, 5)
+        monkeypatch.setattr(archive, "put", sometimes)
+        await host.record(line, 20)
+        newest = await _last(on_stage) if await _known(on_stage) else 0
+        assert newest <= 1  # nothing is named that is not stored
+        assert host.stored < 8
+        away = False
+        await host.record(line, len(host.chunks) - host.at)
+        await host.stop(line)
+    await end(on_stage)
+    assert numbers(await fetch(on_stage)) == list(range(240))
+
+
+@pytest.mark.parametrize("how", ["killed", "hangs"])
+async def test_a_wire_that_is_away_for_a_while_costs_nothing(
+    engines: Any, s3_bucket: str, tmp_path: Path, how: str
+) -> None:
+    """Valkey dies under a session on air and comes back empty, or says nothing for a while."""
+    valkey = ValkeyServer(tmp_path)
+    valkey.start()
+    try:
+        environ = {**engines.environment(), "CHOPHIEN_VALKEY_URL": valkey.url}
+        async with stage(environ) as made:
+            host = Host(made, record(seconds=9))
+            async with host.line() as line:
+                await host.go()
+                await host.record(line, 12)
+                valkey.kill() if how == "killed" else valkey.hang()
+                await host.record(line, 12)
+                valkey.start() if how == "killed" else valkey.go_on()
+                await host.record(line, len(host.chunks) - host.at)
+                assert await eventually(lambda: _known(made))
+                assert "#EXT-X-ENDLIST" not in await made.text("main.m3u8")
+                assert not host.ends
+                await host.stop(line)
+            await end(made)
+            assert numbers(await fetch(made)) == list(range(270))
+    finally:
+        valkey.kill()
