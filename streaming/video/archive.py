@@ -6,6 +6,7 @@
     video/{session}/low/{name}.m4s
     video/{session}/poster.jpg
     video/{session}/recording/…                the assembled recording, and `recording.json` with its hashes
+    video/{session}/quality.json               how it looked and sounded
     video/{session}/gone.json, hold.json       taken down; kept by law
 
 The bucket is private: what the public may see goes through `delivery`, which is what makes a takedown one

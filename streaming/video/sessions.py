@@ -10,8 +10,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
-from streaming.video.errors import Busy, Moved, Replaced, SessionEnded, VideoError
+from streaming.video import quality
+from streaming.video.errors import ArchiveUnavailable, Busy, Moved, Replaced, SessionEnded, VideoError
 from streaming.video.media import SECOND
+from streaming.video.quality import Quality
 from streaming.video.segmenter import Event, Part, Segment
 from streaming.video.stream import LiveStream, Tools, open_stream
 from streaming.video.wire import News, Order, Process, Wire, WireAway
@@ -38,7 +40,9 @@ class Owned:
     bytes: int = 0
     frames: int = 0
     longest_us: int = 0
-    was: str = ""
+    on: bool = False
+    """Was something heard in the last second?"""
+    quality: Quality = field(default_factory=Quality)
 
     def count(self, event: Event) -> None:
         if isinstance(event, Part) and event.rendition == "main":
@@ -91,6 +95,7 @@ class Sessions:
                     raise Busy(f"{len(self.owned)} streams")
                 await self._claim(session, take=take)
                 owned = Owned(await open_stream(session, self.tools))
+                owned.quality = await quality.load(self.tools.archive, session)
                 owned.stream.listeners.append(owned.count)
                 self.owned[session] = owned
                 await self.wire.beat(self.process, [session])
@@ -121,6 +126,8 @@ class Sessions:
         if owned.dismiss:
             await owned.dismiss(why)
         await owned.stream.close(ended=ended)
+        with contextlib.suppress(ArchiveUnavailable):
+            await quality.store(self.tools.archive, session, owned.quality)
         if self.on_given_up:
             await self.on_given_up(session)
         with contextlib.suppress(WireAway):
@@ -188,9 +195,9 @@ class Sessions:
         stream, news = owned.stream, owned.stream.news
         silent = time.monotonic() - owned.heard_at
         packager = stream.recording.packager if stream.recording else None
-        gap = silent > GAP_S
-        news.kind = "gap" if gap else ("stats" if owned.was == "on" else "on_air")
-        owned.was = "" if gap else "on"
+        gap, was_on = silent > GAP_S, owned.on
+        news.kind = "gap" if gap else ("stats" if was_on else "on_air")
+        owned.on = not gap
         main = stream.live.renditions.get("main")
         news.width, news.height = (main.width, main.height) if main else (0, 0)
         news.kbit_per_s, news.frames_per_s = owned.bytes * 8 // 1000, float(owned.frames)
@@ -201,4 +208,6 @@ class Sessions:
         news.source = owned.source
         news.targets = self.targets(session)
         owned.bytes = owned.frames = 0
+        if stream.next_sequence:
+            owned.quality.count(news, was_on=was_on)
         return news

@@ -37,9 +37,9 @@ def picture(
 ) -> npt.NDArray[np.uint8]:
     """RGB frame `number`."""
     image = np.empty((height, width, 3), np.uint8)
-    image[:, :, 0] = (np.arange(width) + 5 * number) % 256
+    image[:, :, 0] = (np.arange(width) + 5 * number) % 256 * (bright / 128)
     image[:, :, 1] = bright
-    image[:, :, 2] = ((np.arange(height) + 3 * number) % 256)[:, None]
+    image[:, :, 2] = ((np.arange(height) + 3 * number) % 256 * (bright / 128))[:, None]
     for bit in range(BITS):
         image[:square, bit * square : (bit + 1) * square] = 255 if number >> bit & 1 else 0
     return image
@@ -53,9 +53,11 @@ def read_number(frame: av.VideoFrame, drawn: int = 320) -> int:
     return sum(1 << bit for bit in range(bits) if luma[int(square / 2), int((bit + 0.5) * square)] > 127)
 
 
-def tone(rate: int, seconds: float, channels: int, at: float = 0.0) -> npt.NDArray[np.float32]:
+def tone(
+    rate: int, seconds: float, channels: int, at: float = 0.0, loud: float = 0.3
+) -> npt.NDArray[np.float32]:
     time = at + np.arange(int(rate * seconds)) / rate
-    return np.tile((0.3 * np.sin(2 * np.pi * 440 * time)).astype(np.float32), (channels, 1))
+    return np.tile((loud * np.sin(2 * np.pi * 440 * time)).astype(np.float32), (channels, 1))
 
 
 @cache
@@ -75,6 +77,7 @@ def record(
     profile: str = "baseline",
     pix_fmt: str = "yuv420p",
     bright: int = 128,
+    loud: float = 0.3,
 ) -> Recording:
     """A recording in `webm` (Matroska, live) or `mp4` (fragments), as MediaRecorder would give it."""
     out = BytesIO()
@@ -96,7 +99,7 @@ def record(
             frame.pts, frame.time_base = number, Fraction(1, fps)
             target.mux(shown.encode(frame))
         if heard:
-            sound = tone(rate, 1 / fps, channels, number / fps)
+            sound = tone(rate, 1 / fps, channels, number / fps, loud)
             part = av.AudioFrame.from_ndarray(sound, format="fltp", layout=layout)
             part.sample_rate, part.pts, part.time_base = rate, number * rate // fps, Fraction(1, rate)
             target.mux(heard.encode(part))
