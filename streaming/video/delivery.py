@@ -18,6 +18,7 @@ from __future__ import annotations
 import gzip
 import logging
 import re
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +27,7 @@ from urllib.parse import parse_qs
 from streaming.video.archive import Archive, prefix
 from streaming.video.errors import ArchiveUnavailable, Malformed
 from streaming.video.fmp4 import audio_only
-from streaming.video.playlist import live_media, multivariant
+from streaming.video.playlist import Live, live_media, multivariant
 from streaming.video.shelf import Shelf, Shelves, Stored
 from streaming.video.tickets import SESSION
 from streaming.video.wire import Wire, WireAway
@@ -40,6 +41,7 @@ PLAYLIST, SEGMENT, POSTER = "application/vnd.apple.mpegurl", "video/mp4", "image
 FOREVER = "public, max-age=31536000, immutable"
 NEVER = "no-cache, no-store, must-revalidate"
 BLOCK_S = 6.0  # three target durations of the longest kind: then the player is told to ask again
+KEPT_TEXTS = 500
 PIECE = 1 << 20  # bytes of a large file fetched and sent at a time
 
 _MEDIA = re.compile(r"(main|low|audio)/(init-[0-9a-f]{12}\.mp4|[0-9a-z_-]{1,80}\.m4s)\Z")
@@ -55,6 +57,8 @@ class Answer:
     body: bytes = b""
     kind: str = "text/plain; charset=utf-8"
     cache: str = NEVER
+    packed: bytes = b""
+    """The body compressed, for who takes it so."""
     size: int = -1
     """Bytes of the whole answer when they come in `pieces`."""
     pieces: AsyncIterator[bytes] | None = None
@@ -82,6 +86,7 @@ class Delivery:
         self.archive = archive
         self.shelves = Shelves(wire, archive)
         self._mount = mount.rstrip("/") + "/"
+        self._texts: OrderedDict[tuple[str, str], tuple[int, Answer]] = OrderedDict()
 
     async def stop(self) -> None:
         await self.shelves.stop()
@@ -138,15 +143,28 @@ class Delivery:
             return Answer(200, stored, PLAYLIST) if stored else Answer(404, b"no such rendition\n")
         low_latency = low_latency and source.low_latency
         if stem in ("index", "ll"):
-            return Answer(200, multivariant(source, low_latency=low_latency).encode(), PLAYLIST)
+            return self._text(source, stem, lambda live: multivariant(live, low_latency=low_latency))
         kind = "main" if rendition == "audio" else rendition
         if kind not in source.renditions:
             return Answer(404, b"no such rendition\n")
         if refusal := await self._wait(shelf, asked, kind):
             return refusal
-        return Answer(
-            200, live_media(shelf.live or source, rendition, low_latency=low_latency).encode(), PLAYLIST
+        return self._text(
+            shelf.live or source, stem, lambda live: live_media(live, rendition, low_latency=low_latency)
         )
+
+    def _text(self, live: Live, name: str, write: Callable[[Live], str]) -> Answer:
+        """A playlist, written and compressed once for all who ask before the session goes on."""
+        key = live.session, name
+        known = self._texts.get(key)
+        if known is None or known[0] != live.version:
+            body = write(live).encode()
+            known = live.version, Answer(200, body, PLAYLIST, packed=gzip.compress(body, 1))
+            self._texts[key] = known
+            self._texts.move_to_end(key)
+            while len(self._texts) > KEPT_TEXTS:
+                self._texts.popitem(last=False)
+        return known[1]
 
     async def _wait(self, shelf: Shelf, asked: Asked, rendition: str) -> Answer | None:
         """Blocking reload: answers when the segment or part that was asked for is in the playlist."""
@@ -236,7 +254,7 @@ async def _reply(send: Send, asked: Asked, answer: Answer) -> None:
     if answer.kind == PLAYLIST:
         headers.append((b"vary", b"accept-encoding"))
         if asked.gzip:
-            body = gzip.compress(body, 1)
+            body = answer.packed or gzip.compress(body, 1)
             headers.append((b"content-encoding", b"gzip"))
     elif answer.kind in (SEGMENT, POSTER):
         headers.append((b"accept-ranges", b"bytes"))

@@ -34,7 +34,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from streaming.door import Origins, Proxies
-from streaming.video.errors import BadTicket, Busy, Malformed, TooLarge, VideoError
+from streaming.video.errors import ArchiveUnavailable, BadTicket, Busy, Malformed, TooLarge, VideoError
 from streaming.video.recording import MAX_BURST, MAX_CHUNK, MAX_RATE
 from streaming.video.sessions import Owned, Sessions
 from streaming.video.stream import LiveStream
@@ -145,8 +145,10 @@ class IngestServer:
             await (_measure(connection) if measuring else visit.serve())
         except VideoError as error:
             await self._refuse(visit, error)
-        except WireAway:
-            await visit.dismiss(Busy("wire"))
+        except (WireAway, ArchiveUnavailable):
+            await visit.dismiss(Busy("engines"))
+        except TimeoutError:
+            await visit.dismiss(Malformed("no greeting"))
         except ConnectionClosed:
             pass
         finally:

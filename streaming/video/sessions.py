@@ -173,7 +173,11 @@ class Sessions:
             self.process.streams = len(self.owned)
             try:
                 self._look_after()
-                await self.wire.beat(self.process, self.owned)
+                lost = await self.wire.beat(self.process, list(self.owned))
+                for session in lost.taken:
+                    self._soon(self.give_up(session, Moved("taken over")))
+                for session in lost.closed:
+                    self._soon(self.give_up(session, SessionEnded(), ended=True))
                 for session, owned in list(self.owned.items()):
                     await self.wire.tell(self._news(session, owned))
             except WireAway:

@@ -20,7 +20,7 @@ import msgspec
 
 from streaming.video import picture
 from streaming.video.archive import Archive, prefix
-from streaming.video.errors import ArchiveUnavailable, VideoError
+from streaming.video.errors import ArchiveUnavailable, Malformed, VideoError
 from streaming.video.index import stored_rendition
 from streaming.video.manifest import read_manifest
 from streaming.video.media import SECOND, Packet, Tracks
@@ -43,6 +43,8 @@ MAX_WAITING = 20  # segments of all renditions that wait for S3
 RECENT = 16  # parts kept for web processes that come late; older ones are in S3 as segments
 MAX_UNTOLD = 50  # parts that wait for Valkey; older ones are not worth telling any more
 POSTER_EVERY_S = 10.0
+END_WITHIN_S = 600.0  # how long the last segments may wait for S3: nobody else has them
+LEAVE_WITHIN_S = 5.0  # the same when the host still has them and sends them to the next owner
 RETRY_S = (0.1, 0.3, 1.0, 2.0)
 
 
@@ -84,7 +86,6 @@ class LiveStream:
     listeners: list[Listener] = field(default_factory=list)
     """Called with every event in order: outgoing networks, tests."""
     news: News = field(default_factory=lambda: News("", "gap"))
-    latest_us: int = 0
     last_init: Init | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     _waiting: asyncio.Queue[tuple[Event, Recording]] = field(
@@ -96,7 +97,6 @@ class LiveStream:
     _recent: deque[tuple[str, str, bytes]] = field(default_factory=lambda: deque(maxlen=RECENT))
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _poster_at: float = 0
-    _failure: VideoError | None = None
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._store_all()), asyncio.create_task(self._tell_all())]
@@ -123,6 +123,7 @@ class LiveStream:
             elif first_held > 0:
                 return None
             else:
+                self.last_place = None
                 recording.discontinuity = self.next_sequence > 0
                 self.stored_chunk = -1
             self.recording = recording
@@ -172,7 +173,8 @@ class LiveStream:
         if ended:
             await self.finish()
         self.recording = None
-        await self._waiting.join()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._waiting.join(), END_WITHIN_S if ended else LEAVE_WITHIN_S)
         self.live.ended = ended
         self.tell()
         with contextlib.suppress(TimeoutError):
@@ -185,15 +187,17 @@ class LiveStream:
         if self.recording is None:
             return
         recording, self.recording = self.recording, None
-        with contextlib.suppress(VideoError):
-            await self._handle(recording.flush(), recording)
         self.last_place = None
+        try:
+            events = recording.flush()
+        except Exception:
+            log.exception("the end of a recording of %s was lost", self.session)
+            events = []
+        await self._handle(events, recording)
+        for rendition in self.live.renditions.values():  # a segment that will never be whole
+            rendition.rows[:] = [row for row in rendition.rows if row.sequence < self.next_sequence]
 
     async def _package(self, recording: Recording, read: Callable[[], list[Packet]]) -> None:
-        if self._failure:
-            failure, self._failure = self._failure, None
-            raise failure
-
         def work() -> list[Event]:
             packets = read()
             if packets and not recording.begun:
@@ -201,9 +205,13 @@ class LiveStream:
             return recording.package(packets)
 
         loop = asyncio.get_running_loop()
-        events = await loop.run_in_executor(self.tools.workers, work)
-        if recording.packager:
-            self.latest_us = self.origin_us + recording.packager.time_us
+        try:
+            events = await loop.run_in_executor(self.tools.workers, work)
+        except VideoError:
+            raise
+        except Exception as error:  # whatever a stranger's bytes did to a codec ends this recording only
+            log.exception("a recording of %s could not be followed", self.session)
+            raise Malformed(type(error).__name__) from error
         await self._handle(events, recording)
 
     def _set_clock(self, recording: Recording, packets: list[Packet]) -> None:
@@ -252,6 +260,8 @@ class LiveStream:
                     await self._store_segment(event, recording)
             except Exception:
                 log.exception("a segment of %s was not stored", self.session)
+                if isinstance(event, Segment) and (shown := self.live.renditions.get(event.rendition)):
+                    shown.rows[:] = [row for row in shown.rows if row.sequence != event.sequence]
             finally:
                 self._waiting.task_done()
 

@@ -16,8 +16,8 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, Literal
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from valkey.asyncio import Valkey
@@ -45,6 +45,13 @@ class Process(msgspec.Struct):
     streams: int = 0
     capacity: int = 40
     at_ms: int = 0
+
+
+class Lost(NamedTuple):
+    """Sessions that a process has to give up."""
+
+    taken: list[str]
+    closed: list[str]
 
 
 class Update(msgspec.Struct):
@@ -105,16 +112,30 @@ class Wire:
 
     # Processes and sessions
 
-    async def beat(self, process: Process, owned: Iterable[str]) -> None:
-        """Says that the process lives and what it owns; what is owned is on air until it is ended."""
+    async def beat(self, process: Process, owned: Sequence[str]) -> Lost:
+        """Says that the process lives and what it owns; what is owned is on air until it is ended.
+
+        Returns which of it is not its own any more: taken over while this process was away, or closed by an
+        order that was not heard.
+        """
         process.at_ms = now_ms()
         with _away():
             async with self._valkey.pipeline(transaction=False) as pipe:
                 pipe.hset(self._key("processes"), process.address, msgspec.json.encode(process))
                 for session in owned:
-                    pipe.set(self._key("owner", session), process.address, px=OWNED_MS)
-                    pipe.set(self._key("on-air", session), "1", ex=ON_AIR_S)
+                    pipe.get(self._key("owner", session))
+                    pipe.exists(self._key("closed", session))
+                _, *found = await pipe.execute()
+            me = process.address.encode()
+            taken = [s for s, owner in zip(owned, found[::2], strict=True) if owner not in (None, me)]
+            closed = [s for s, exists in zip(owned, found[1::2], strict=True) if exists and s not in taken]
+            async with self._valkey.pipeline(transaction=False) as pipe:
+                for session in owned:
+                    if session not in taken:
+                        pipe.set(self._key("owner", session), process.address, px=OWNED_MS)
+                        pipe.set(self._key("on-air", session), "1", ex=ON_AIR_S)
                 await pipe.execute()
+        return Lost(taken, closed)
 
     async def leave(self, process: Process) -> None:
         with _away():
@@ -167,8 +188,11 @@ class Wire:
                 await self._valkey.delete(self._key("owner", session))
 
     async def on_air(self, session: str) -> bool:
+        """Until it was ended and its owner, if there is one, has stored the last of it."""
+        keys = [self._key(kind, session) for kind in ("on-air", "closed", "owner")]
         with _away():
-            return bool(await self._valkey.exists(self._key("on-air", session)))
+            on_air, closed, owner = await self._valkey.mget(keys)
+        return bool(on_air and (owner or not closed))
 
     async def off_air(self, session: str) -> None:
         with _away():

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
 
 from streaming.video.errors import ArchiveUnavailable, BadTicket
+from streaming.video.index import stored_names
 from streaming.video.process import running
 from streaming.video.tickets import IngestTickets
 from tests.streaming.stage import ValkeyServer
@@ -571,3 +572,53 @@ async def test_a_wire_that_is_away_for_a_while_costs_nothing(
             assert numbers(await fetch(made)) == list(range(270))
     finally:
         valkey.kill()
+
+
+async def test_an_order_that_was_not_heard_is_obeyed_all_the_same(on_stage: Stage) -> None:
+    host = Host(on_stage, record(seconds=4))
+    async with host.line() as line:
+        await host.go()
+        await host.record(line, 10)
+        await on_stage.wire.close_session(on_stage.session, "ended")  # and nobody told the owner
+        await eventually(lambda: host.ends)
+        assert host.ends[0]["code"] == "ended"
+    await eventually(lambda: _over(on_stage))
+
+
+async def test_a_process_that_was_taken_for_dead_lets_go(on_stage: Stage) -> None:
+    host = Host(on_stage, record(seconds=4))
+    async with host.line() as line:
+        await host.go()
+        await host.record(line, 10)
+        key = on_stage.wire._key("owner", on_stage.session)
+        await on_stage.wire._valkey.set(key, "ws://127.0.0.1:1")  # another one has it
+        await eventually(lambda: host.ends)
+        assert host.ends[0]["code"] == "moved"
+    sessions = on_stage.sessions
+    assert sessions
+    await eventually(lambda: on_stage.session not in sessions.owned)
+    assert await on_stage.wire.owner(on_stage.session) == "ws://127.0.0.1:1"
+
+
+async def test_two_hosts_by_turns_keep_one_clock(on_stage: Stage) -> None:
+    """Another phone takes over and the first one comes back with what it still holds."""
+    first, second = Host(on_stage, record(seconds=9)), Host(on_stage, record(seconds=3))
+    async with first.line() as line:
+        await first.go()
+        await first.record(line, 12)
+        async with second.line() as other:
+            await second.go()
+            await second.record(other, 2)
+    first.said.clear()
+    async with first.line():
+        assert await first.go() is None  # its recording was closed: the page begins a new one
+    again = Host(on_stage, record(seconds=3))
+    async with again.line() as line:
+        await again.go()
+        await again.record(line, len(again.chunks))
+        await again.stop(line)
+    await end(on_stage)
+    names = await stored_names(on_stage.archive, on_stage.session, "main")
+    assert [name.sequence for name in names] == list(range(len(names)))
+    for before, after in pairwise(names):
+        assert before.start_us + before.duration_us <= after.start_us + 1000
