@@ -1,8 +1,9 @@
 """`chophien bench viewers`: how many can watch at once on this machine, and what each costs.
 
 A run: the floor (a loop of raw write() calls to plain sockets), then the gateways, then the crowd comes,
-watches for `seconds`, and leaves; then the floor again. The crowd (`streaming.crowd`) is several processes that share the machine
-with what they measure. The result is one dict for one JSON line; what is going on goes to `say`.
+watches for `seconds`, and leaves; then the floor again. The crowd (`streaming.crowd`) is several processes
+that share the machine with what they measure. The result is one dict for one JSON line; what is going on
+goes to `say`.
 """
 
 from __future__ import annotations

