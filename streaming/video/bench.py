@@ -38,7 +38,7 @@ from streaming.video.wire import Wire
 WIDTH, HEIGHT, FPS = 1280, 720, 30
 LOOP_S = 4
 BITS = 1_500_000
-WARM_UP_S = 4.0
+WARM_UP_S = 6.0  # all hosts come within a second, which costs listings of S3
 START_WITHIN_S = 20.0
 MOST_STREAMS = 400
 

@@ -178,7 +178,7 @@ class Encoder:
         context.pix_fmt, context.time_base, context.framerate = "yuv420p", TICK, Fraction(30)
         context.thread_count = 1
         context.options = {
-            "preset": "veryfast",
+            "preset": "superfast",
             "tune": "zerolatency",
             "profile": "main",
             "crf": "23",

@@ -24,6 +24,7 @@ GAP_S = 2.5  # without a byte for this long viewers begin to notice
 GRACE_S = 45.0  # a phone holds less than this; after it the recording is closed
 IDLE_S = 15 * 60.0  # a session without a host is given up, S3 knows it
 BEAT_S = 1.0
+TRANSCODED = 12  # copied streams that cost as much as one transcoded
 
 Closer = Callable[[VideoError], Awaitable[None]]
 
@@ -91,7 +92,7 @@ class Sessions:
                 raise SessionEnded
             owned = self.owned.get(session)
             if owned is None:
-                if len(self.owned) >= self.process.capacity:
+                if self._load() >= self.process.capacity:
                     raise Busy(f"{len(self.owned)} streams")
                 await self._claim(session, take=take)
                 owned = Owned(await open_stream(session, self.tools))
@@ -105,6 +106,10 @@ class Sessions:
                 await owned.dismiss(Replaced())
             owned.source, owned.dismiss, owned.heard_at = source, dismiss, time.monotonic()
             return owned
+
+    def _load(self) -> int:
+        """Streams, those that are encoded again counted by their cost."""
+        return sum(TRANSCODED if owned.stream.news.transcoded else 1 for owned in self.owned.values())
 
     async def _claim(self, session: str, *, take: bool) -> None:
         if await self.wire.claim(session, self.process.address):
@@ -170,7 +175,7 @@ class Sessions:
     async def _beat(self) -> None:
         while True:
             began = time.monotonic()
-            self.process.streams = len(self.owned)
+            self.process.streams = self._load()
             try:
                 self._look_after()
                 lost = await self.wire.beat(self.process, list(self.owned))

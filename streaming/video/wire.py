@@ -43,6 +43,7 @@ class Process(msgspec.Struct):
     address: str
     """Where hosts connect: ws:// or wss://, without the path."""
     streams: int = 0
+    """Copied ones; a transcoded one counts for several."""
     capacity: int = 40
     at_ms: int = 0
 
