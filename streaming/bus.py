@@ -57,7 +57,7 @@ STREAM_LENGTH = 50_000  # entries, if nobody reads: old ones go before memory do
 _PUBLISH = """
 local now = redis.call('TIME')
 now = now[1] * 1000 + math.floor(now[2] / 1000)
-local last = tonumber(redis.call('HGET', KEYS[1], 'seq') or '0')
+local last = math.max(tonumber(redis.call('HGET', KEYS[1], 'seq') or '0'), tonumber(ARGV[8]))
 local seq = string.format('%.0f', math.max(last + 1, now))
 local payload = ARGV[3] .. ',"seq":' .. seq .. ',"sent_ms":' .. ARGV[5] .. ARGV[4]
 redis.call('HSET', KEYS[1], 'seq', seq)
@@ -191,6 +191,9 @@ class Bus:
         self._dead_after_ms = dead_after_ms
         self._settle_ms = settle_ms
         self._prefix = "{" + prefix + "}"
+        # What this publisher sent last in each room: a burst may run ahead of the clock, and an empty Valkey
+        # that is back within that lead must not go below it.
+        self._sent: dict[str, int] = {}
         url = re.sub(r"^redis", "valkey", url)
         pool = BlockingConnectionPool.from_url(
             url,
@@ -239,8 +242,10 @@ class Bus:
                     protocol.now_ms(),
                     ROOM_TTL_S,
                     KEPT_BATCHES,
+                    self._sent.get(base_room(room), 0),
                 ],
             )
+        self._sent[base_room(room)] = int(seq)
         return Published(int(seq), bool(complete))
 
     async def seq(self, room: str) -> int:

@@ -1,4 +1,4 @@
-"""Figures from camera to screen, for the README: `python -m tests.streaming.video.measure [SECONDS]`.
+"""Figures from camera to screen: `python -m tests.streaming.video.measure [SECONDS] [steady]`.
 
 A Chromium films a clock (720p, 30 a second), another plays it; both note which frame they see when. Then what
 a viewer sees when the line of the host is cut or silent, the page reloaded, the video process killed.
@@ -116,7 +116,10 @@ async def trouble(market: Site, name: str, kind: str, process: VideoProcess) -> 
     await host.context.close()
 
 
-async def run(seconds: float) -> None:
+TROUBLES = ("line cut for 3 s", "line silent for 6 s", "page reloaded", "video process killed")
+
+
+async def run(seconds: float, troubles: tuple[str, ...] = TROUBLES) -> None:
     with (
         temporary_folder() as folder,
         Engines(folder, environ={}) as engines,
@@ -131,11 +134,11 @@ async def run(seconds: float) -> None:
             for kind in ("ll", "plain"):
                 await steady(market, host, session, kind, seconds)
             await host.context.close()
-            for name in ("line cut for 3 s", "line silent for 6 s", "page reloaded", "video process killed"):
+            for name in troubles:
                 for kind in ("ll", "plain"):
                     await trouble(market, name, kind, process)
             process.stop()
 
 
 if __name__ == "__main__":
-    asyncio.run(run(float(sys.argv[1]) if len(sys.argv) > 1 else 60))
+    asyncio.run(run(float([*sys.argv, "60"][1]), () if "steady" in sys.argv else TROUBLES))
