@@ -333,6 +333,37 @@ def prepare(data_dir: Path, demo: bool) -> None:
         loader.load(settings, demo=demo, progress=report)
 
 
+@main.group()
+def stock() -> None:
+    """The goods in the stalls, and the ledger of their movements."""
+
+
+@stock.command("check")
+@folder_option
+def stock_check(data_dir: Path) -> None:
+    """Rebuild every balance from the ledger and compare. Changes nothing; exit code 1 where they differ."""
+    from commerce.catalog.stock import checked
+    from commerce.core.db import sessions
+
+    async def run(settings: Settings) -> Any:
+        sessions.configure(settings.database_url, pool_size=1)
+        try:
+            return await checked()
+        finally:
+            await sessions.close()
+
+    with _market(data_dir) as settings:
+        found = asyncio.run(run(settings))
+    for one in found.differences:
+        click.echo(
+            f"grade {one.grade_id}: the balance says {one.balance[0]} on hand, {one.balance[1]} reserved; "
+            f"the ledger says {one.ledger[0]} and {one.ledger[1]}"
+        )
+    click.echo(f"{found.grades} balances rebuilt from {found.movements} movements")
+    if found.differences:
+        raise click.ClickException(f"{len(found.differences)} balances differ from their ledger.")
+
+
 @main.command()
 @folder_option
 @click.option("--compare", is_flag=True, help="Change nothing; say where stored counts and raw rows differ.")

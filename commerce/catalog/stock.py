@@ -21,6 +21,7 @@ from enum import StrEnum
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Invalid, MarketError
 from commerce.core.i18n import N_
 
@@ -216,3 +217,21 @@ async def rebuild_check(db: Db) -> list[Difference]:
     return [
         Difference(row.grade_id, (row.on_hand, row.reserved), (row.l_on_hand, row.l_reserved)) for row in rows
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """How much was compared, and where balance and ledger differ."""
+
+    grades: int
+    movements: int
+    differences: list[Difference]
+
+
+async def checked() -> Checked:
+    """The whole ledger against all balances, as of one moment."""
+    async with sessions.read() as db:
+        await db.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"))
+        counts = "SELECT (SELECT count(*) FROM stock), (SELECT count(*) FROM stock_movement)"
+        grades, movements = (await db.execute(text(counts))).one()
+        return Checked(grades, movements, await rebuild_check(db))

@@ -17,9 +17,11 @@ from click.testing import CliRunner, Result
 from catalog_seed import demo
 from commerce.cli import DEMO_PASSWORD, DEMO_PEOPLE, DEMO_SESSION, main
 from commerce.core import doctor
+from commerce.core.db import sessions
 from commerce.core.embedded import temporary_folder
 from commerce.core.embedded.folder import port_is_free
 from commerce.core.roles import Role
+from tests.orders.market import open_market
 
 SERVING = (
     "demo",
@@ -33,7 +35,7 @@ SERVING = (
     "bench viewers",
     "bench pages",
 )
-OTHERS = ("migrate", "seed", "user add", "live-urls", "backup", "restore")
+OTHERS = ("migrate", "seed", "user add", "live-urls", "stock check", "backup", "restore")
 
 
 def run(*arguments: str, **environ: str | None) -> Result:
@@ -143,6 +145,26 @@ def test_prepare_is_idempotent_and_accounts_are_checked(environ: dict[str, str])
         assert refused.stderr.startswith("Error: ")
         assert len(refused.stderr.splitlines()) == 1
     assert value(environ["CHOPHIEN_DATABASE_URL"], "SELECT count(*) FROM person") == 1
+
+
+def test_stock_is_rebuilt_from_its_ledger(environ: dict[str, str]) -> None:
+    url = environ["CHOPHIEN_DATABASE_URL"]
+
+    async def fill() -> None:
+        sessions.configure(url)
+        try:
+            await open_market(A1=100, A2=7)
+        finally:
+            await sessions.close()
+
+    asyncio.run(fill())
+    said = run("stock", "check", **environ)
+    assert (said.exit_code, said.stdout) == (0, "2 balances rebuilt from 2 movements\n")
+    grade = value(url, "UPDATE stock SET on_hand = 99 WHERE on_hand = 100 RETURNING grade_id")
+    said = run("stock", "check", **environ)
+    assert said.exit_code == 1
+    assert f"grade {grade}: the balance says 99 on hand, 0 reserved; the ledger says 100 and 0" in said.stdout
+    assert "1 balances differ" in said.stderr
 
 
 def test_an_engine_that_is_gone_is_a_sentence(environ: dict[str, str]) -> None:
