@@ -4,7 +4,8 @@ from importlib import import_module
 from pathlib import Path
 
 import commerce.core.heartbeat
-import commerce.core.outbox  # noqa: F401 - their tables
+import commerce.core.outbox
+import commerce.core.taps  # noqa: F401 - their tables
 
 MODULES = sorted(path.parent.name for path in Path(__file__).parent.glob("*/models.py"))
 

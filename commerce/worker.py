@@ -84,6 +84,7 @@ JOBS: Sequence[Job] = (
     Job("count the province's people", 24 * 3600, rollup.count_province),
     # The contract: a key answers the same for a day.
     forget("idempotency keys", "DELETE FROM idempotency_key WHERE at < now() - interval '24 hours'"),
+    forget("taps", "DELETE FROM tap WHERE at < now() - interval '2 days'"),
     forget("sign-ins", "DELETE FROM sign_in WHERE expires_at < now() - interval '7 days'"),
     # Dead news stays long enough for somebody to look at it.
     forget("dead news", "DELETE FROM outbox WHERE dead_at < now() - interval '30 days'"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce.core.db import Base, CreatedAt, Id
@@ -85,4 +85,25 @@ class AccountEvent(Base):
     by: Mapped[int | None] = mapped_column(ForeignKey("person.id", ondelete="SET NULL"))
     what: Mapped[str]
     detail: Mapped[str] = mapped_column(server_default="")
+    at: Mapped[CreatedAt]
+
+
+class IdentityCheck(Base):
+    """Somebody's document was looked at: a keyed hash of its number, the verdict, who and when. No images."""
+
+    __tablename__ = "identity_check"
+    __table_args__ = (
+        CheckConstraint("(person_id IS NULL) <> (seller_id IS NULL)", name="one_subject"),
+        Index("ix_identity_check_number_hash", "number_hash"),
+    )
+
+    id: Mapped[Id]
+    person_id: Mapped[int | None] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"), index=True)
+    seller_id: Mapped[int | None] = mapped_column(index=True)
+    """Of the catalogue; no foreign key, accounts know no sellers."""
+    kind: Mapped[str]
+    number_hash: Mapped[str]
+    verdict: Mapped[str]
+    note: Mapped[str] = mapped_column(server_default="")
+    by: Mapped[int]
     at: Mapped[CreatedAt]

@@ -53,6 +53,8 @@ class Seller(Base):
     bank_bin: Mapped[str | None]
     bank_account: Mapped[str | None]
     bank_holder: Mapped[str | None]
+    identity_verified_at: Mapped[datetime | None]
+    """When the office checked who this is; a seller is not approved before."""
     state: Mapped[str]
     demo: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[CreatedAt]
@@ -163,6 +165,58 @@ class Photo(Base):
     created_at: Mapped[CreatedAt]
 
 
+class Paper(Base):
+    """A quality paper of a product, as its seller brought it; seen by seller and office alone."""
+
+    __tablename__ = "paper"
+
+    id: Mapped[Id]
+    product_id: Mapped[int] = mapped_column(ForeignKey("product.id", ondelete="CASCADE"), index=True)
+    kind: Mapped[str]
+    number: Mapped[str] = mapped_column(server_default="")
+    expires_on: Mapped[date | None] = mapped_column(Date)
+    sha256: Mapped[str] = mapped_column(server_default="")
+    """Of its picture in S3; empty when it was only shown at the office."""
+    by: Mapped[int | None]
+    created_at: Mapped[CreatedAt]
+
+
+class AssistedLink(Base):
+    """A link sent to a seller's phone to confirm what was done in their name; its token is kept hashed."""
+
+    __tablename__ = "assisted_link"
+
+    id: Mapped[Id]
+    seller_id: Mapped[int] = mapped_column(ForeignKey("seller.id", ondelete="CASCADE"), index=True)
+    token_hash: Mapped[str] = mapped_column(unique=True)
+    by: Mapped[int]
+    created_at: Mapped[CreatedAt]
+    expires_at: Mapped[datetime]
+    answer: Mapped[str] = mapped_column(server_default="")
+    """`confirmed`, `refused`, `replaced` by a newer link; empty while it waits."""
+    answered_at: Mapped[datetime | None]
+    note: Mapped[str] = mapped_column(server_default="")
+
+
+class AssistedAct(Base):
+    """One thing that commune staff did for a seller: by whom, for whom, what, and the seller's answer."""
+
+    __tablename__ = "assisted_act"
+
+    id: Mapped[Id]
+    seller_id: Mapped[int] = mapped_column(ForeignKey("seller.id", ondelete="CASCADE"), index=True)
+    product_id: Mapped[int | None] = mapped_column(ForeignKey("product.id", ondelete="CASCADE"), index=True)
+    by: Mapped[int]
+    at: Mapped[CreatedAt]
+    what: Mapped[str]
+    detail: Mapped[dict[str, Any]]
+    """What the sentence about it is filled with: names, prices in whole dong, quantities."""
+    needs_answer: Mapped[bool]
+    """Whether the seller is asked; small changes of stock are only told."""
+    answer: Mapped[str] = mapped_column(server_default="")
+    answered_at: Mapped[datetime | None]
+
+
 class Recognition(Base):
     """One OCOP decision about a product. A product has a history of them; only the current one is shown."""
 
@@ -184,6 +238,8 @@ class Recognition(Base):
     withdrawn_on: Mapped[date | None] = mapped_column(Date)
     """The first day it no longer counts."""
     withdrawn_reason: Mapped[str] = mapped_column(server_default="")
+    warned_at: Mapped[datetime | None]
+    """When the seller was told that it runs out."""
     demo: Mapped[bool] = mapped_column(server_default=text("false"))
 
 

@@ -232,6 +232,14 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_shipment_history_subject_id"), "shipment_history", ["subject_id"], unique=False)
     op.create_table(
+        "tap",
+        sa.Column("person_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("result", sa.Text(), server_default="", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("person_id", "key", name=op.f("pk_tap")),
+    )
+    op.create_table(
         "webhook_event",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("source", sa.Text(), nullable=False),
@@ -258,6 +266,28 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account_event")),
     )
     op.create_index(op.f("ix_account_event_person_id"), "account_event", ["person_id"], unique=False)
+    op.create_table(
+        "identity_check",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=True),
+        sa.Column("seller_id", sa.BigInteger(), nullable=True),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("number_hash", sa.Text(), nullable=False),
+        sa.Column("verdict", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint(
+            "(person_id IS NULL) <> (seller_id IS NULL)", name=op.f("ck_identity_check_one_subject")
+        ),
+        sa.ForeignKeyConstraint(
+            ["person_id"], ["person.id"], name=op.f("fk_identity_check_person_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_identity_check")),
+    )
+    op.create_index("ix_identity_check_number_hash", "identity_check", ["number_hash"], unique=False)
+    op.create_index(op.f("ix_identity_check_person_id"), "identity_check", ["person_id"], unique=False)
+    op.create_index(op.f("ix_identity_check_seller_id"), "identity_check", ["seller_id"], unique=False)
     op.create_table(
         "live_session",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -390,6 +420,7 @@ def upgrade() -> None:
         sa.Column("bank_bin", sa.Text(), nullable=True),
         sa.Column("bank_account", sa.Text(), nullable=True),
         sa.Column("bank_holder", sa.Text(), nullable=True),
+        sa.Column("identity_verified_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("demo", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -456,6 +487,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_store_key")),
         sa.UniqueConstraint("key_hash", name=op.f("uq_store_key_key_hash")),
     )
+    op.create_table(
+        "assisted_link",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("seller_id", sa.BigInteger(), nullable=False),
+        sa.Column("token_hash", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("answer", sa.Text(), server_default="", nullable=False),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("note", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["seller_id"], ["seller.id"], name=op.f("fk_assisted_link_seller_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_assisted_link")),
+        sa.UniqueConstraint("token_hash", name=op.f("uq_assisted_link_token_hash")),
+    )
+    op.create_index(op.f("ix_assisted_link_seller_id"), "assisted_link", ["seller_id"], unique=False)
     op.create_table(
         "bank_feed",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -820,6 +869,28 @@ def upgrade() -> None:
         "ix_visit_live_session_id_joined_at", "visit", ["live_session_id", "joined_at"], unique=False
     )
     op.create_table(
+        "assisted_act",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("seller_id", sa.BigInteger(), nullable=False),
+        sa.Column("product_id", sa.BigInteger(), nullable=True),
+        sa.Column("by", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("what", sa.Text(), nullable=False),
+        sa.Column("detail", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("needs_answer", sa.Boolean(), nullable=False),
+        sa.Column("answer", sa.Text(), server_default="", nullable=False),
+        sa.Column("answered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["product_id"], ["product.id"], name=op.f("fk_assisted_act_product_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["seller_id"], ["seller.id"], name=op.f("fk_assisted_act_seller_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_assisted_act")),
+    )
+    op.create_index(op.f("ix_assisted_act_product_id"), "assisted_act", ["product_id"], unique=False)
+    op.create_index(op.f("ix_assisted_act_seller_id"), "assisted_act", ["seller_id"], unique=False)
+    op.create_table(
         "attribution",
         sa.Column("order_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("live_session_id", sa.BigInteger(), nullable=False),
@@ -852,6 +923,22 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_grade")),
         sa.UniqueConstraint("product_id", "name", name=op.f("uq_grade_product_id_name")),
     )
+    op.create_table(
+        "paper",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("product_id", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("number", sa.Text(), server_default="", nullable=False),
+        sa.Column("expires_on", sa.Date(), nullable=True),
+        sa.Column("sha256", sa.Text(), server_default="", nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["product_id"], ["product.id"], name=op.f("fk_paper_product_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_paper")),
+    )
+    op.create_index(op.f("ix_paper_product_id"), "paper", ["product_id"], unique=False)
     op.create_table(
         "payment",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -902,6 +989,7 @@ def upgrade() -> None:
         sa.Column("expires_on", sa.Date(), nullable=False),
         sa.Column("withdrawn_on", sa.Date(), nullable=True),
         sa.Column("withdrawn_reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("warned_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("demo", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.CheckConstraint("stars BETWEEN 3 AND 5", name=op.f("ck_recognition_stars")),
         sa.ForeignKeyConstraint(
@@ -1178,9 +1266,14 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_payment_order_id"), table_name="payment")
     op.drop_index(op.f("ix_payment_intent"), table_name="payment")
     op.drop_table("payment")
+    op.drop_index(op.f("ix_paper_product_id"), table_name="paper")
+    op.drop_table("paper")
     op.drop_table("grade")
     op.drop_index(op.f("ix_attribution_live_session_id"), table_name="attribution")
     op.drop_table("attribution")
+    op.drop_index(op.f("ix_assisted_act_seller_id"), table_name="assisted_act")
+    op.drop_index(op.f("ix_assisted_act_product_id"), table_name="assisted_act")
+    op.drop_table("assisted_act")
     op.drop_index("ix_visit_live_session_id_joined_at", table_name="visit")
     op.drop_table("visit")
     op.drop_table("source_rollup")
@@ -1224,6 +1317,8 @@ def downgrade() -> None:
     op.drop_table("card_account")
     op.drop_index(op.f("ix_bank_feed_seller_id"), table_name="bank_feed")
     op.drop_table("bank_feed")
+    op.drop_index(op.f("ix_assisted_link_seller_id"), table_name="assisted_link")
+    op.drop_table("assisted_link")
     op.drop_table("store_key")
     op.drop_table("signal_rule")
     op.drop_index(op.f("ix_sign_in_code_person_id"), table_name="sign_in_code")
@@ -1253,9 +1348,14 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_live_session_state"), table_name="live_session")
     op.drop_index(op.f("ix_live_session_commune_code"), table_name="live_session")
     op.drop_table("live_session")
+    op.drop_index(op.f("ix_identity_check_seller_id"), table_name="identity_check")
+    op.drop_index(op.f("ix_identity_check_person_id"), table_name="identity_check")
+    op.drop_index("ix_identity_check_number_hash", table_name="identity_check")
+    op.drop_table("identity_check")
     op.drop_index(op.f("ix_account_event_person_id"), table_name="account_event")
     op.drop_table("account_event")
     op.drop_table("webhook_event")
+    op.drop_table("tap")
     op.drop_index(op.f("ix_shipment_history_subject_id"), table_name="shipment_history")
     op.drop_table("shipment_history")
     op.drop_index(op.f("ix_seller_history_subject_id"), table_name="seller_history")
