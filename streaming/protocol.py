@@ -82,7 +82,7 @@ class Stock(Frame, frozen=True, kw_only=True):
     units: int
 
 
-class Comment(msgspec.Struct, frozen=True, kw_only=True):
+class Comment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """`text` and `name` are what a person typed: never markup. `at` is Unix milliseconds. Ids rise with time;
     a shorter one is lower than a longer one."""
 
@@ -90,6 +90,8 @@ class Comment(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     text: str
     at: int
+    origin: str = ""
+    """The other network it was said on; empty for the session's own page."""
 
 
 class Comments(Frame, frozen=True, kw_only=True):

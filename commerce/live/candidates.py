@@ -26,7 +26,7 @@ from commerce.core.roles import Identity
 from commerce.core.text import mask_phone, mask_phones
 from commerce.live.comment_orders import Doubt, Reading, ReadLine, join
 from commerce.live.errors import CommentsSettled, SessionNotFound
-from commerce.live.models import Comment, LiveSession, Mute
+from commerce.live.models import HERE, Comment, LiveSession, Mute
 from commerce.live.service import STAFF
 
 ORDERED = "ordered"
@@ -51,6 +51,8 @@ class Candidate:
     """Masked; empty when none was said."""
     sure: bool
     doubts: list[str]
+    origin: str = ""
+    """The other network it was said on (`facebook`, `youtube`); empty for the session's own page."""
 
     @property
     def ids(self) -> str:
@@ -66,6 +68,8 @@ class Claim:
     visitor: str
     name: str
     reading: Reading
+    origin: str
+    """As of a `Candidate`."""
 
 
 async def candidates(db: AsyncSession, session_id: int) -> list[Candidate]:
@@ -105,7 +109,12 @@ def _candidate(said: Sequence[Comment], before: Sequence[Reading]) -> Candidate 
         phone=mask_phone(reading.phone) if reading.phone else "",
         sure=reading.sure,
         doubts=reading.doubts,
+        origin=_origin(said[0]),
     )
+
+
+def _origin(row: Comment) -> str:
+    return "" if row.source == HERE else row.source
 
 
 def _joined(said: Sequence[Comment], before: Sequence[Reading]) -> Reading | None:
@@ -162,7 +171,7 @@ async def claim(identity: Identity, code: str, ids: Sequence[int]) -> Claim:
             row.order_key = key
         before = await _ordered_before(db, session.id, [rows[0].visitor])
         reading = _joined(rows, before.get(rows[0].visitor, [])) or Reading()
-        return Claim(key, [row.id for row in rows], rows[0].visitor, rows[-1].name, reading)
+        return Claim(key, [row.id for row in rows], rows[0].visitor, rows[-1].name, reading, _origin(rows[0]))
 
 
 async def settle(identity: Identity, claimed: Claim) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -119,9 +119,15 @@ class Deal(Base):
     stopped_at: Mapped[datetime | None]
 
 
+HERE = "page"
+"""`Comment.source` of what was said on the session's own page."""
+
+
 class Comment(Base):
     __tablename__ = "comment"
     __table_args__ = (
+        # What another network gave us is stored once, however often it is read.
+        UniqueConstraint("live_session_id", "source", "external_id"),
         Index("ix_comment_live_session_id_id", "live_session_id", "id"),
         # What waits on the helper's desk.
         Index(
@@ -140,7 +146,10 @@ class Comment(Base):
     at: Mapped[CreatedAt]
     hidden_at: Mapped[datetime | None]
     hidden_by: Mapped[int | None]
-    source: Mapped[str] = mapped_column(server_default="page")
+    source: Mapped[str] = mapped_column(server_default=HERE)
+    """Where it was said: `page`, or the network it was read from."""
+    external_id: Mapped[str | None]
+    """Its id on that network."""
     reading: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """What the comment-order parser understood, if anything."""
     order_key: Mapped[str | None]
@@ -177,3 +186,71 @@ class LiveCounter(Base):
     orders: Mapped[int] = mapped_column(server_default="0")
     units: Mapped[int] = mapped_column(server_default="0")
     gmv: Mapped[int] = mapped_column(server_default="0")
+
+
+class NetworkAccount(Base):
+    """A Facebook Page or YouTube channel of a commune, with the right to read it that its owner gave us."""
+
+    __tablename__ = "network_account"
+    __table_args__ = (
+        Index(
+            "uq_network_account_commune_code_network",
+            "commune_code",
+            "network",
+            unique=True,
+            postgresql_where=text("removed_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[Id]
+    commune_code: Mapped[str] = mapped_column(ForeignKey("commune.code"))
+    network: Mapped[str]
+    """`facebook` or `youtube`."""
+    external_id: Mapped[str]
+    name: Mapped[str]
+    tokens: Mapped[str]
+    """Sealed (core.seal); empty once the account is removed."""
+    problem: Mapped[str] = mapped_column(server_default="")
+    """Why it cannot be read until it is connected again: `expired` or `not_allowed`; empty while it can."""
+    connected_by: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
+    connected_at: Mapped[CreatedAt]
+    removed_at: Mapped[datetime | None]
+
+
+class NetworkListening(Base):
+    """How far one account's broadcast has been read for one session; whoever reads on begins here."""
+
+    __tablename__ = "network_listening"
+    __table_args__ = (UniqueConstraint("live_session_id", "account_id"),)
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(ForeignKey("live_session.id", ondelete="CASCADE"))
+    account_id: Mapped[int] = mapped_column(ForeignKey("network_account.id"), index=True)
+    state: Mapped[str]
+    """`looking` for a broadcast, `reading`, `waiting` (told to slow down, or the network is away), `over`."""
+    broadcast: Mapped[str] = mapped_column(server_default="")
+    """Id of the broadcast there; empty until it is found."""
+    video: Mapped[str] = mapped_column(server_default="")
+    """Id of the video, whose figures are read."""
+    chat: Mapped[str] = mapped_column(server_default="")
+    """Id of what comments are read from."""
+    cursor: Mapped[str] = mapped_column(server_default="")
+    problem: Mapped[str] = mapped_column(server_default="")
+    """Why it waits: `slow`, `quota` or `away`."""
+    failures: Mapped[int] = mapped_column(server_default="0")
+    """In a row."""
+    heard: Mapped[int] = mapped_column(server_default="0")
+    next_at: Mapped[datetime]
+    read_at: Mapped[datetime | None]
+    figures_at: Mapped[datetime | None]
+    """When reach and views were read last."""
+
+
+class NetworkQuota(Base):
+    """What of a network's daily allowance has been used, by the day on which it counts."""
+
+    __tablename__ = "network_quota"
+
+    network: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    used: Mapped[int]

@@ -22,7 +22,7 @@ from commerce.communes.models import Commune
 from commerce.core import clock
 from commerce.core.text import mask_name, mask_phones
 from commerce.live.errors import SessionNotFound
-from commerce.live.models import Comment, Deal, LineupItem, LiveCounter, LiveSession, LiveState
+from commerce.live.models import HERE, Comment, Deal, LineupItem, LiveCounter, LiveSession, LiveState
 from streaming import protocol
 from streaming.protocol import RECENT_COMMENTS, Card, Snapshot, State
 
@@ -291,7 +291,7 @@ async def _running_deals(db: AsyncSession, session: Session) -> dict[int, DealNo
 async def last_comments(db: AsyncSession, session: Session) -> list[protocol.Comment]:
     """The newest visible ones, oldest first."""
     rows = await db.execute(
-        select(Comment.id, Comment.name, Comment.text, Comment.at)
+        select(Comment.id, Comment.name, Comment.text, Comment.at, Comment.source)
         .where(Comment.live_session_id == session.id, Comment.hidden_at.is_(None))
         .order_by(Comment.id.desc())
         .limit(RECENT_COMMENTS)
@@ -302,16 +302,23 @@ async def last_comments(db: AsyncSession, session: Session) -> list[protocol.Com
 async def comments_by_ids(db: AsyncSession, ids: Collection[int]) -> list[protocol.Comment]:
     """Those of them that are visible, in order."""
     rows = await db.execute(
-        select(Comment.id, Comment.name, Comment.text, Comment.at)
+        select(Comment.id, Comment.name, Comment.text, Comment.at, Comment.source)
         .where(Comment.id.in_(ids), Comment.hidden_at.is_(None))
         .order_by(Comment.id)
     )
     return [wire_comment(*row) for row in rows]
 
 
-def wire_comment(comment_id: int, name: str, text: str, at: datetime) -> protocol.Comment:
-    """Telephone numbers are masked: everybody reads it."""
-    return protocol.Comment(id=str(comment_id), name=name, text=mask_phones(text), at=clock.unix_ms(at))
+def wire_comment(comment_id: int, name: str, text: str, at: datetime, source: str = HERE) -> protocol.Comment:
+    """Telephone numbers are masked, and the names of people who spoke elsewhere: everybody reads it."""
+    origin = "" if source == HERE else source
+    return protocol.Comment(
+        id=str(comment_id),
+        name=mask_name(name) if origin else name,
+        text=mask_phones(text),
+        at=clock.unix_ms(at),
+        origin=origin,
+    )
 
 
 # ---- what buyers must see before they order

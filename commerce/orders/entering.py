@@ -58,7 +58,7 @@ async def confirm_comments(
             order,
             idempotency_key=claimed.key,
             visitor=claimed.visitor,
-            source=FROM_COMMENT,
+            source=claimed.origin or FROM_COMMENT,
             entered_by=identity.person_id,
         )
     except IdempotencyConflict:

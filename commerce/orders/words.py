@@ -37,6 +37,7 @@ SOURCE = {
     "comment": N_("Bình luận"),
     "tiktok": "TikTok",
     "facebook": "Facebook",
+    "youtube": "YouTube",
     "zalo": "Zalo",
     "phone": N_("Điện thoại"),
 }

@@ -19,13 +19,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.core.db import sessions
+from commerce.core.seal import unseal
 from commerce.core.text import clean
 from commerce.payments.errors import NotSigned
 from commerce.payments.models import BankFeed, WebhookEvent
 from commerce.payments.receiving import Credit, bank_credit
-from commerce.payments.seal import unseal
 
 SEPAY, PAYOS = "sepay", "payos"
+SEAL = "payments"
+"""What the services' keys are sealed for; see core.seal."""
 
 
 class SepayNotice(msgspec.Struct):
@@ -56,7 +58,9 @@ async def take_sepay(body: bytes, authorization: str, secret_key: str) -> None:
     notice = msgspec.json.decode(body, type=SepayNotice)
     given = authorization.removeprefix("Apikey ").strip()
     feed = await find_feed(SEPAY, notice.accountNumber)
-    if feed is None or not hmac.compare_digest(unseal(secret_key, feed.secret).encode(), given.encode()):
+    if feed is None or not hmac.compare_digest(
+        unseal(secret_key, SEAL, feed.secret).encode(), given.encode()
+    ):
         raise NotSigned
     if notice.transferType != "in" or notice.transferAmount <= 0:
         return  # money that left the account is none of ours
@@ -76,7 +80,7 @@ async def take_payos(body: bytes, secret_key: str) -> None:
     data = msgspec.convert(notice.data, PayosData)
     feed = await find_feed(PAYOS, data.accountNumber)
     if feed is None or not hmac.compare_digest(
-        payos_signature(notice.data, unseal(secret_key, feed.secret)), notice.signature.lower()
+        payos_signature(notice.data, unseal(secret_key, SEAL, feed.secret)), notice.signature.lower()
     ):
         raise NotSigned
     if data.amount <= 0:

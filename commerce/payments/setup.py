@@ -9,10 +9,10 @@ from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Invalid, NotFound
 from commerce.core.i18n import N_
 from commerce.core.roles import Identity
+from commerce.core.seal import seal
 from commerce.payments.models import BankFeed, CardAccount
-from commerce.payments.notices import PAYOS, SEPAY
+from commerce.payments.notices import PAYOS, SEAL, SEPAY
 from commerce.payments.receiving import must_handle_money
-from commerce.payments.seal import seal
 
 
 async def set_bank_feed(
@@ -34,7 +34,10 @@ async def set_bank_feed(
         if not seller.bank_account:
             raise Invalid(FieldError("seller", N_("Người bán chưa ghi số tài khoản ngân hàng.")))
         row = insert(BankFeed).values(
-            seller_id=seller_id, service=service, account=seller.bank_account, secret=seal(secret_key, secret)
+            seller_id=seller_id,
+            service=service,
+            account=seller.bank_account,
+            secret=seal(secret_key, SEAL, secret),
         )
         changed = {"seller_id": row.excluded.seller_id, "secret": row.excluded.secret, "active": True}
         await db.execute(row.on_conflict_do_update(index_elements=["service", "account"], set_=changed))

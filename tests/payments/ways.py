@@ -10,10 +10,10 @@ import httpx
 
 from commerce.core.db import sessions
 from commerce.core.roles import Role
+from commerce.core.seal import seal
 from commerce.core.settings import Settings
 from commerce.payments.models import BankFeed
-from commerce.payments.notices import payos_signature
-from commerce.payments.seal import seal
+from commerce.payments.notices import SEAL, payos_signature
 from tests import factories
 from tests.orders.market import Market, order_body
 
@@ -27,7 +27,7 @@ async def add_feeds(settings: Settings, market: Market, account: str = ACCOUNT) 
     seller = next(iter(market.goods.values())).seller_id
     async with sessions.begin() as db:
         for service, secret in (("sepay", API_KEY), ("payos", CHECKSUM_KEY)):
-            sealed = seal(settings.secret_key, secret)
+            sealed = seal(settings.secret_key, SEAL, secret)
             db.add(BankFeed(seller_id=seller, service=service, account=account, secret=sealed))
 
 

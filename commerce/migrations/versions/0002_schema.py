@@ -84,6 +84,13 @@ def upgrade() -> None:
         op.f("ix_live_session_history_subject_id"), "live_session_history", ["subject_id"], unique=False
     )
     op.create_table(
+        "network_quota",
+        sa.Column("network", sa.Text(), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("used", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("network", "day", name=op.f("pk_network_quota")),
+    )
+    op.create_table(
         "order_history",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("subject_id", sa.BigInteger(), nullable=False),
@@ -325,6 +332,35 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'live'"),
     )
     op.create_table(
+        "network_account",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("commune_code", sa.Text(), nullable=False),
+        sa.Column("network", sa.Text(), nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("tokens", sa.Text(), nullable=False),
+        sa.Column("problem", sa.Text(), server_default="", nullable=False),
+        sa.Column("connected_by", sa.BigInteger(), nullable=True),
+        sa.Column(
+            "connected_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
+        sa.Column("removed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["commune_code"], ["commune.code"], name=op.f("fk_network_account_commune_code")
+        ),
+        sa.ForeignKeyConstraint(
+            ["connected_by"], ["person.id"], name=op.f("fk_network_account_connected_by")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_network_account")),
+    )
+    op.create_index(
+        "uq_network_account_commune_code_network",
+        "network_account",
+        ["commune_code", "network"],
+        unique=True,
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.create_table(
         "register_entry",
         sa.Column("row", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("product_name", sa.Text(), nullable=False),
@@ -540,6 +576,7 @@ def upgrade() -> None:
         sa.Column("hidden_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("hidden_by", sa.BigInteger(), nullable=True),
         sa.Column("source", sa.Text(), server_default="page", nullable=False),
+        sa.Column("external_id", sa.Text(), nullable=True),
         sa.Column("reading", postgresql.JSONB(none_as_null=True, astext_type=sa.Text()), nullable=True),
         sa.Column("order_key", sa.Text(), nullable=True),
         sa.Column("settled", sa.Text(), server_default="", nullable=False),
@@ -553,6 +590,12 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_comment")),
+        sa.UniqueConstraint(
+            "live_session_id",
+            "source",
+            "external_id",
+            name=op.f("uq_comment_live_session_id_source_external_id"),
+        ),
     )
     op.create_index(
         "ix_comment_candidates",
@@ -644,6 +687,39 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mute")),
         sa.UniqueConstraint("live_session_id", "visitor", name=op.f("uq_mute_live_session_id_visitor")),
+    )
+    op.create_table(
+        "network_listening",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("broadcast", sa.Text(), server_default="", nullable=False),
+        sa.Column("video", sa.Text(), server_default="", nullable=False),
+        sa.Column("chat", sa.Text(), server_default="", nullable=False),
+        sa.Column("cursor", sa.Text(), server_default="", nullable=False),
+        sa.Column("problem", sa.Text(), server_default="", nullable=False),
+        sa.Column("failures", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("heard", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("read_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("figures_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["network_account.id"], name=op.f("fk_network_listening_account_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_network_listening_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_network_listening")),
+        sa.UniqueConstraint(
+            "live_session_id", "account_id", name=op.f("uq_network_listening_live_session_id_account_id")
+        ),
+    )
+    op.create_index(
+        op.f("ix_network_listening_account_id"), "network_listening", ["account_id"], unique=False
     )
     op.create_table(
         "order",
@@ -1302,6 +1378,8 @@ def downgrade() -> None:
     )
     op.drop_index(op.f("ix_order_buyer_phone"), table_name="order")
     op.drop_table("order")
+    op.drop_index(op.f("ix_network_listening_account_id"), table_name="network_listening")
+    op.drop_table("network_listening")
     op.drop_table("mute")
     op.drop_table("minute_rollup")
     op.drop_table("live_counter")
@@ -1340,6 +1418,12 @@ def downgrade() -> None:
     op.drop_table("report")
     op.drop_index(op.f("ix_register_entry_commune_code"), table_name="register_entry")
     op.drop_table("register_entry")
+    op.drop_index(
+        "uq_network_account_commune_code_network",
+        table_name="network_account",
+        postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.drop_table("network_account")
     op.drop_index(
         "uq_live_session_commune_code_live",
         table_name="live_session",
@@ -1381,6 +1465,7 @@ def downgrade() -> None:
     op.drop_table("outbox")
     op.drop_index(op.f("ix_order_history_subject_id"), table_name="order_history")
     op.drop_table("order_history")
+    op.drop_table("network_quota")
     op.drop_index(op.f("ix_live_session_history_subject_id"), table_name="live_session_history")
     op.drop_table("live_session_history")
     op.drop_index(op.f("ix_idempotency_key_at"), table_name="idempotency_key")
