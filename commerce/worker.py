@@ -4,6 +4,7 @@
     ticker    the counts of every live session once a second; one process of the market leads
     ingest    visits and page events from the wire's streams into PostgreSQL
     jobs      `JOBS`: housekeeping at intervals, by the leader
+    push      reminders and news of followed communes to phones, by the leader
 
 Any number of workers may run; each part is correct with several and survives both engines being away.
 """
@@ -30,6 +31,7 @@ from commerce.core.db import sessions
 from commerce.core.leader import lead
 from commerce.core.outbox import Handler, Relay
 from commerce.core.settings import Settings
+from commerce.following import service as following
 from commerce.live.news import Newsroom
 from commerce.live.ticker import Ticker
 from commerce.live.video import Pictures
@@ -85,6 +87,7 @@ JOBS: Sequence[Job] = (
     # The contract: a key answers the same for a day.
     forget("idempotency keys", "DELETE FROM idempotency_key WHERE at < now() - interval '24 hours'"),
     forget("taps", "DELETE FROM tap WHERE at < now() - interval '2 days'"),
+    forget("push notices", "DELETE FROM push_notice WHERE due_at < now() - interval '7 days'"),
     forget("sign-ins", "DELETE FROM sign_in WHERE expires_at < now() - interval '7 days'"),
     # Dead news stays long enough for somebody to look at it.
     forget("dead news", "DELETE FROM outbox WHERE dead_at < now() - interval '30 days'"),
@@ -123,6 +126,7 @@ class Worker:
     """All parts of one worker process."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.name = heartbeat.own_name("worker")
         self.bus = Bus(settings.valkey_url)
         self.newsroom = Newsroom(self.bus)
@@ -141,7 +145,7 @@ class Worker:
         others = [
             asyncio.create_task(part)
             for part in (
-                lead(LEADER, [self._note_leading, self.ticker.run, self._run_jobs]),
+                lead(LEADER, [self._note_leading, self.ticker.run, self._run_jobs, self._keep_telling]),
                 self.newsroom.mend(),
                 self.ingest.run(),
                 self.pictures.follow(stop),
@@ -165,6 +169,9 @@ class Worker:
 
     async def _run_jobs(self) -> None:
         await run_jobs(self.jobs)
+
+    async def _keep_telling(self) -> None:
+        await following.keep_telling(self.settings)
 
     async def _note_leading(self) -> None:
         self.leading = True

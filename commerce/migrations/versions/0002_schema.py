@@ -169,6 +169,17 @@ def upgrade() -> None:
         sa.UniqueConstraint("code", name=op.f("uq_purchase_code")),
     )
     op.create_table(
+        "push_device",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("endpoint", sa.Text(), nullable=False),
+        sa.Column("p256dh", sa.Text(), nullable=False),
+        sa.Column("auth", sa.Text(), nullable=False),
+        sa.Column("language", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_push_device")),
+        sa.UniqueConstraint("endpoint", name=op.f("uq_push_device_endpoint")),
+    )
+    op.create_table(
         "recency",
         sa.Column("commune_code", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -273,6 +284,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account_event")),
     )
     op.create_index(op.f("ix_account_event_person_id"), "account_event", ["person_id"], unique=False)
+    op.create_table(
+        "follow",
+        sa.Column("device_id", sa.BigInteger(), nullable=False),
+        sa.Column("commune_code", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["commune_code"], ["commune.code"], name=op.f("fk_follow_commune_code")),
+        sa.ForeignKeyConstraint(
+            ["device_id"], ["push_device.id"], name=op.f("fk_follow_device_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("device_id", "commune_code", name=op.f("pk_follow")),
+    )
+    op.create_index("ix_follow_commune_code", "follow", ["commune_code"], unique=False)
     op.create_table(
         "identity_check",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -851,6 +874,55 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_product_seller_id"), "product", ["seller_id"], unique=False)
     op.create_table(
+        "push_notice",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("device_id", sa.BigInteger(), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("attempts", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("outcome", sa.Text(), server_default="", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"], ["push_device.id"], name=op.f("fk_push_notice_device_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_push_notice_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_push_notice")),
+        sa.UniqueConstraint(
+            "device_id", "live_session_id", "kind", name=op.f("uq_push_notice_device_id_live_session_id_kind")
+        ),
+    )
+    op.create_index(
+        "ix_push_notice_due_at",
+        "push_notice",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("done_at IS NULL"),
+    )
+    op.create_index(op.f("ix_push_notice_live_session_id"), "push_notice", ["live_session_id"], unique=False)
+    op.create_table(
+        "reminder",
+        sa.Column("device_id", sa.BigInteger(), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["device_id"], ["push_device.id"], name=op.f("fk_reminder_device_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_reminder_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("device_id", "live_session_id", name=op.f("pk_reminder")),
+    )
+    op.create_index("ix_reminder_live_session_id", "reminder", ["live_session_id"], unique=False)
+    op.create_table(
         "report_version",
         sa.Column("report_id", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.BigInteger(), nullable=False),
@@ -1357,6 +1429,13 @@ def downgrade() -> None:
     op.drop_index("ix_session_rollup_commune_code_day", table_name="session_rollup")
     op.drop_table("session_rollup")
     op.drop_table("report_version")
+    op.drop_index("ix_reminder_live_session_id", table_name="reminder")
+    op.drop_table("reminder")
+    op.drop_index(op.f("ix_push_notice_live_session_id"), table_name="push_notice")
+    op.drop_index(
+        "ix_push_notice_due_at", table_name="push_notice", postgresql_where=sa.text("done_at IS NULL")
+    )
+    op.drop_table("push_notice")
     op.drop_index(op.f("ix_product_seller_id"), table_name="product")
     op.drop_index(
         "ix_product_search",
@@ -1436,6 +1515,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_identity_check_person_id"), table_name="identity_check")
     op.drop_index("ix_identity_check_number_hash", table_name="identity_check")
     op.drop_table("identity_check")
+    op.drop_index("ix_follow_commune_code", table_name="follow")
+    op.drop_table("follow")
     op.drop_index(op.f("ix_account_event_person_id"), table_name="account_event")
     op.drop_table("account_event")
     op.drop_table("webhook_event")
@@ -1455,6 +1536,7 @@ def downgrade() -> None:
         postgresql_include=["previous", "commune_code", "kind", "people"],
     )
     op.drop_table("recency")
+    op.drop_table("push_device")
     op.drop_table("purchase")
     op.drop_index(op.f("ix_product_history_subject_id"), table_name="product_history")
     op.drop_table("product_history")
