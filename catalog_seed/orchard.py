@@ -107,7 +107,7 @@ class Host:
 
 async def send(url: str) -> None:
     loop = await asyncio.to_thread(record)
-    await Sender(loop, Host(url).address).run()
+    await Sender(loop, Host(url).address, device="orchard").run()
 
 
 def main() -> None:

@@ -63,10 +63,17 @@ class SessionEnded(VideoError):
 
 
 class Replaced(VideoError):
-    """Another device of the host began to send for the same session; the newest one wins."""
+    """Another device was told to send for the session; this one stops."""
 
     code = "replaced"
-    text = "Máy khác đang phát phiên này. Bấm phát lại nếu muốn phát từ máy này."
+    text = "Máy khác đã nhận phát phiên này. Máy này đã dừng gửi hình."
+
+
+class Occupied(VideoError):
+    """Another device sends for this session, and nobody has asked to take it over."""
+
+    code = "occupied"
+    text = "Máy khác đang phát phiên này. Phát từ máy này?"
 
 
 class Moved(VideoError):

@@ -1,6 +1,8 @@
 """Hosts' browsers: numbered chunks of a recording over a WebSocket, acknowledged.
 
-    page -> {"type": "hello", "recording": id, "first": n}   what it sends, and its oldest chunk still held
+    page -> {"type": "hello", "recording": id, "first": n, "device": name, "take": bool, "mine": bool}
+                                                        what it sends, its oldest chunk still held, and
+                                                        whether it may push another device aside (`Sender`)
          <- {"type": "go", "next": n}                        send from chunk n on
          <- {"type": "again"}                                this one cannot be followed: begin a new one
     page -> binary: chunk number (4 bytes, big-endian), bytes
@@ -36,7 +38,7 @@ from websockets.http11 import Request, Response
 from streaming.door import Origins, Proxies
 from streaming.video.errors import ArchiveUnavailable, BadTicket, Busy, Malformed, TooLarge, VideoError
 from streaming.video.recording import MAX_BURST, MAX_CHUNK, MAX_RATE
-from streaming.video.sessions import Owned, Sessions
+from streaming.video.sessions import Owned, Sender, Sessions
 from streaming.video.stream import LiveStream
 from streaming.video.tickets import SESSION, IngestTickets
 from streaming.video.wire import News, WireAway
@@ -44,7 +46,7 @@ from streaming.video.wire import News, WireAway
 log = logging.getLogger(__name__)
 
 CLOSE = {"bad_ticket": 4401, "replaced": 4409, "ended": 4410, "too_large": 4413, "unsupported": 4415,
-         "moved": 4421, "busy": 4429}  # fmt: skip
+         "moved": 4421, "occupied": 4423, "busy": 4429}  # fmt: skip
 HELLO_S = 10.0
 ACK_S = 0.5
 PER_ADDRESS = 50
@@ -56,6 +58,9 @@ _ID = re.compile(r"[A-Za-z0-9_-]{8,64}\Z")
 class Hello(msgspec.Struct, tag="hello", tag_field="type"):
     recording: str
     first: int = 0
+    device: str = ""
+    take: bool = False
+    mine: bool = False
 
 
 class Stop(msgspec.Struct, tag="stop", tag_field="type"):
@@ -107,7 +112,7 @@ class IngestServer:
             ping_interval=5,
             ping_timeout=15,
             open_timeout=5,
-            close_timeout=2,
+            close_timeout=1,
             server_header=None,
         )
         return self
@@ -166,7 +171,7 @@ class IngestServer:
     async def _refuse(self, visit: _Visit, error: VideoError) -> None:
         log.info("host of %s sent away: %s", visit.session[:64], error)
         await visit.dismiss(error)
-        if visit.owned and error.code not in ("moved", "replaced", "ended"):
+        if visit.owned and error.code not in ("moved", "replaced", "occupied", "ended"):
             await visit.owned.stream.finish()
             with contextlib.suppress(WireAway):
                 await self.sessions.wire.tell(
@@ -188,7 +193,8 @@ class _Visit:
 
     async def serve(self) -> None:
         hello = await self._hello(await asyncio.wait_for(self.connection.recv(), HELLO_S))
-        self.owned = await self.sessions.open(self.session, "browser", self.closer)
+        sender = Sender("browser", hello.device[:64], take=hello.take, mine=hello.mine)
+        self.owned = await self.sessions.open(self.session, sender, self.closer)
         stream = self.owned.stream
         await self._begin(stream, hello)
         stream.on_stored = self._told.set
@@ -203,6 +209,7 @@ class _Visit:
                 await self._chunk(stream, int.from_bytes(message[:4], "big"), message[4:])
             elif isinstance(said := _said(message), Stop):
                 await stream.finish()
+                self.owned.release()
             elif said:
                 await self._begin(stream, said)
 

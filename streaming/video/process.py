@@ -27,7 +27,7 @@ from streaming.video.wire import Process, Wire
 
 log = logging.getLogger(__name__)
 
-STOP_WITHIN_S = 8.0
+STOP_WITHIN_S = 3.0  # and a second for the connections: the supervisor waits five
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from streaming.video.flv import FlvReader
 from streaming.video.ingest import Bucket
 from streaming.video.recording import Recording
 from streaming.video.rtmp import MAX_MESSAGE, Connection, Message, is_leaving, stream_name
-from streaming.video.sessions import Owned, Sessions
+from streaming.video.sessions import Owned, Sender, Sessions
 from streaming.video.tickets import IngestTickets
 from streaming.video.wire import News, WireAway
 
@@ -105,7 +105,7 @@ class _Publisher:
             key = await stream_name(self.connection)
         try:
             session = await self.server.session_of(key, self.address)
-            self.owned = await self.server.sessions.open(session, "rtmp", self.closer, take=True)
+            self.owned = await self.server.sessions.open(session, Sender("rtmp"), self.closer, fetch=True)
         except (VideoError, WireAway) as error:
             refusal = error if isinstance(error, VideoError) else Busy("wire")
             await self.connection.status("NetStream.Publish.BadName", refusal.code, "error")

@@ -11,7 +11,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from streaming.video import quality
-from streaming.video.errors import ArchiveUnavailable, Busy, Moved, Replaced, SessionEnded, VideoError
+from streaming.video.errors import (
+    ArchiveUnavailable,
+    Busy,
+    Moved,
+    Occupied,
+    Replaced,
+    SessionEnded,
+    VideoError,
+)
 from streaming.video.media import SECOND
 from streaming.video.quality import Quality
 from streaming.video.segmenter import Event, Part, Segment
@@ -21,12 +29,27 @@ from streaming.video.wire import News, Order, Process, Wire, WireAway
 log = logging.getLogger(__name__)
 
 GAP_S = 2.5  # without a byte for this long viewers begin to notice
+KEPT_FREE_S = 30.0  # a device whose line is down finds its session free for so long
 GRACE_S = 45.0  # a phone holds less than this; after it the recording is closed
 IDLE_S = 15 * 60.0  # a session without a host is given up, S3 knows it
 BEAT_S = 1.0
 TRANSCODED = 12  # copied streams that cost as much as one transcoded
 
 Closer = Callable[[VideoError], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who wants to send, and how much it wants it. Of two devices that both only try again, neither may win
+    over and over, so taking a session over is a person's wish (`take`)."""
+
+    source: str
+    device: str = ""
+    """A name the device gave itself; empty for one that has none (OBS): it counts as a wish of its own."""
+    take: bool = False
+    """A person said: from this device."""
+    mine: bool = False
+    """It was on air a moment ago and only comes back."""
 
 
 @dataclass(slots=True)
@@ -37,6 +60,9 @@ class Owned:
     source: str = ""
     dismiss: Closer | None = None
     """Sends the present host away."""
+    device: str = ""
+    replaced: set[str] = field(default_factory=set)
+    """Devices that others took the session from; they may come back only by a person's wish."""
     heard_at: float = field(default_factory=time.monotonic)
     bytes: int = 0
     frames: int = 0
@@ -44,6 +70,28 @@ class Owned:
     on: bool = False
     """Was something heard in the last second?"""
     quality: Quality = field(default_factory=Quality)
+
+    def admit(self, sender: Sender) -> None:
+        """Raises `Occupied` or `Replaced` when this device must not send now."""
+        if sender.take or not sender.device or sender.device == self.device:
+            return
+        if sender.device in self.replaced:
+            raise Replaced
+        kept = self.device or self.dismiss
+        if kept and not sender.mine and time.monotonic() - self.heard_at < KEPT_FREE_S:
+            raise Occupied
+
+    def hand_over(self, sender: Sender, dismiss: Closer) -> None:
+        if self.device and self.device != sender.device:
+            self.replaced.add(self.device)
+        self.replaced.discard(sender.device)
+        self.source, self.device, self.dismiss = sender.source, sender.device, dismiss
+        self.heard_at = time.monotonic()
+
+    def release(self) -> None:
+        """The device has finished: any may follow."""
+        self.device, self.dismiss = "", None
+        self.replaced.clear()
 
     def count(self, event: Event) -> None:
         if isinstance(event, Part) and event.rendition == "main":
@@ -80,11 +128,11 @@ class Sessions:
             await self.wire.leave(self.process)
         await asyncio.gather(*(self.give_up(session, Moved()) for session in list(self.owned)))
 
-    async def open(self, session: str, source: str, dismiss: Closer, *, take: bool = False) -> Owned:
+    async def open(self, session: str, sender: Sender, dismiss: Closer, *, fetch: bool = False) -> Owned:
         """The stream for a host of `session`; the host before is sent away.
 
-        Raises `SessionEnded`, `Moved` (another process owns it), `Busy`. `take`: take it from the other
-        process, for sources that cannot be sent elsewhere.
+        Raises `SessionEnded`, `Moved` (another process owns it), `Busy`, `Occupied`, `Replaced`. `fetch`:
+        take the session from the other process, for sources that cannot be sent elsewhere.
         """
         lock = self._opening.setdefault(session, asyncio.Lock())
         async with lock:
@@ -94,7 +142,7 @@ class Sessions:
             if owned is None:
                 if self._load() >= self.process.capacity:
                     raise Busy(f"{len(self.owned)} streams")
-                await self._claim(session, take=take)
+                await self._claim(session, fetch=fetch)
                 owned = Owned(await open_stream(session, self.tools))
                 owned.quality = await quality.load(self.tools.archive, session)
                 owned.stream.listeners.append(owned.count)
@@ -102,19 +150,21 @@ class Sessions:
                 await self.wire.beat(self.process, [session])
                 if self.on_targets:
                     await self.on_targets(session)
-            elif owned.dismiss and owned.dismiss is not dismiss:
-                await owned.dismiss(Replaced())
-            owned.source, owned.dismiss, owned.heard_at = source, dismiss, time.monotonic()
+            else:
+                owned.admit(sender)
+                if owned.dismiss and owned.dismiss is not dismiss:
+                    await owned.dismiss(Replaced())
+            owned.hand_over(sender, dismiss)
             return owned
 
     def _load(self) -> int:
         """Streams, those that are encoded again counted by their cost."""
         return sum(TRANSCODED if owned.stream.news.transcoded else 1 for owned in self.owned.values())
 
-    async def _claim(self, session: str, *, take: bool) -> None:
+    async def _claim(self, session: str, *, fetch: bool) -> None:
         if await self.wire.claim(session, self.process.address):
             return
-        if not take:
+        if not fetch:
             raise Moved
         await self.wire.order(Order(session, "release"))
         for _ in range(60):

@@ -44,7 +44,7 @@ RECENT = 16  # parts kept for web processes that come late; older ones are in S3
 MAX_UNTOLD = 50  # parts that wait for Valkey; older ones are not worth telling any more
 POSTER_EVERY_S = 10.0
 END_WITHIN_S = 600.0  # how long the last segments may wait for S3: nobody else has them
-LEAVE_WITHIN_S = 5.0  # the same when the host still has them and sends them to the next owner
+LEAVE_WITHIN_S = 2.5  # the same when the host still has them and sends them to the next owner
 RETRY_S = (0.1, 0.3, 1.0, 2.0)
 
 

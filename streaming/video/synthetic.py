@@ -150,8 +150,12 @@ def _number(identity: int, value: int) -> bytes:
 class Sender:
     """Sends a loop for ever: a line that breaks is opened again, and what the server lacks is sent again."""
 
-    def __init__(self, loop: Loop, address: Callable[[], Awaitable[str]], chunk_s: float = CHUNK_S) -> None:
-        """`address` is asked before every attempt to connect, for the ticket and because sessions move."""
+    def __init__(
+        self, loop: Loop, address: Callable[[], Awaitable[str]], chunk_s: float = CHUNK_S, device: str = ""
+    ) -> None:
+        """`address` is asked before every attempt to connect, for the ticket and because sessions move. With
+        the name of a `device` it gives way to any other and comes back when that has finished."""
+        self._device = device
         self._loop, self._address, self._chunk_s = loop, address, chunk_s
         self.sent_bytes = 0
         self._begin()
@@ -195,7 +199,7 @@ class Sender:
                 recording.cancel()
 
     async def _greet(self, line: ClientConnection) -> None:
-        hello = {"type": "hello", "recording": self._id, "first": self._held[0][0]}
+        hello = {"type": "hello", "recording": self._id, "first": self._held[0][0], "device": self._device}
         await line.send(json.dumps(hello))
 
     async def _record(self, line: ClientConnection, following: int) -> None:

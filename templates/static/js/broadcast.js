@@ -3,7 +3,7 @@
 //   const cast = createBroadcast({ address, measureAddress, preview, words, onChange });
 //   await cast.prepare()         asks for camera and microphone, shows the preview
 //   await cast.measure()         kbit/s of the line upwards; start() does it if nobody did
-//   await cast.start()           on air
+//   await cast.start()           on air; start({ take: true }) also where another device sends now
 //   cast.flip()  cast.mute(true)  cast.stop()  cast.close()
 //
 // address    async () => ({ url }) or string: where to send, with a fresh ticket. Asked before every attempt to
@@ -12,7 +12,8 @@
 // preview    a <video> (or nothing)
 // words      code -> sentence for what went wrong (the keys of WORDS)
 // onChange   gets the state whenever it changes, and once a second on air:
-//   phase      "off", "ready", "on" (the server gets it), "waiting" (recording goes on, the line is down), "over"
+//   phase      "off", "ready", "on" (the server gets it), "waiting" (recording goes on, the line is down), "over",
+//              "occupied" (another device sends: start({ take: true }) takes it over)
 //   problem    null or { code, text }
 //   level      0 to 1, loudness now            muted
 //   kbit       what the picture is allowed     uplink    kbit/s measured, 0: not measured
@@ -41,7 +42,7 @@ const LADDER = [
 const SHARE = 0.65; // of the measured line; the rest is for what happens
 const LATE_S = 3; // lag that says: too much for this line
 const CALM_MS = 90_000; // without lag before more is tried
-const FINAL = new Set(["bad_ticket", "ended", "replaced", "unsupported", "no_key_frame"]);
+const FINAL = new Set(["bad_ticket", "ended", "replaced", "occupied", "unsupported", "no_key_frame"]);
 const KINDS = [
   "video/webm;codecs=h264,opus",
   "video/x-matroska;codecs=avc1,opus",
@@ -65,6 +66,8 @@ export const WORDS = {
   too_slow: "Đường truyền quá yếu để phát hình. Hãy đổi chỗ hoặc đổi mạng.",
   lost: "Mất mạng quá lâu, một đoạn hình đã bị bỏ.",
   failed: "Không mở được máy quay. Hãy tải lại trang.",
+  occupied: "Máy khác đang phát phiên này. Phát từ máy này?",
+  replaced: "Máy khác đã nhận phát phiên này. Máy này đã dừng gửi hình.",
 };
 
 /** The recording format this browser is best at; "" when it can record none. */
@@ -232,13 +235,15 @@ export function createBroadcast({ address, measureAddress, preview = null, words
     return state.uplink;
   }
 
-  async function start() {
+  async function start({ take = false } = {}) {
     if (wanted) return;
     if (!stream) await prepare();
     if (!stream) return;
     if (!state.uplink) await measure();
     await fit();
     wanted = true;
+    line.take = take;
+    solved("occupied", "replaced", "ended");
     calmSince = Date.now();
     change({ phase: "waiting" });
     stayAwake();
@@ -336,13 +341,14 @@ export function createBroadcast({ address, measureAddress, preview = null, words
     } else if (what === "end") {
       if (detail.code === "moved" || detail.code === "busy") return;
       if (FINAL.has(detail.code)) {
+        held.clear(); // nobody wants it any more
         stop();
-        change({ phase: "over" });
+        change({ phase: detail.code === "occupied" ? "occupied" : "over" });
       } else {
         held.clear();
         if (wanted) record();
       }
-      trouble(detail.code, detail.text);
+      trouble(detail.code, words[detail.code] || detail.text);
     }
   }
 
@@ -533,6 +539,16 @@ function randomId() {
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_");
 }
 
+// By it the server knows a reloaded page from another phone.
+let ownName = "";
+function deviceName() {
+  try {
+    ownName ||= localStorage.getItem("device") || "";
+    if (!ownName) localStorage.setItem("device", (ownName = randomId()));
+  } catch { /* then each page is a device of its own */ }
+  return (ownName ||= randomId());
+}
+
 // The connection to the video process: opened, watched, opened again.
 class Line {
   constructor(address, held, heard) {
@@ -546,22 +562,29 @@ class Line {
     this.heardAt = 0;
     this.retry = 0;
     this.watch = 0;
+    this.take = false; // a person said: from this device
+    this.mine = false; // it was this device that sent
+    this.turn = 0; // which opening this is
     held.onAdd = () => this.pump();
   }
 
   open() {
     this.wanted = true;
+    this.mine = false;
+    this.turn += 1;
     this.watch = setInterval(() => this.check(), 1000);
     this.connect();
   }
 
   /** Everything recorded so far is still sent, then the line is closed. */
   async finish() {
+    const { turn } = this;
     clearTimeout(this.retry);
     clearInterval(this.watch);
     for (let i = 0; i < 30 && this.socket && !this.done(); i += 1) {
       this.pump();
       await pause(100);
+      if (turn !== this.turn) return; // begun anew meanwhile: it goes on
     }
     this.wanted = false;
     this.say({ type: "stop" });
@@ -623,7 +646,9 @@ class Line {
   greet() {
     const recording = this.held.current;
     this.ready = false;
-    if (recording) this.say({ type: "hello", recording: recording.id, first: recording.first });
+    if (!recording) return;
+    const { take, mine } = this;
+    this.say({ type: "hello", recording: recording.id, first: recording.first, device: deviceName(), take, mine });
   }
 
   say(message) {
@@ -637,6 +662,8 @@ class Line {
       recording.sent = Math.max(message.next, recording.first);
       recording.received = message.next - 1;
       this.failures = 0;
+      this.take = false; // once: what others wish after it counts again
+      this.mine = true;
       this.ready = true;
       this.heard("open");
       this.pump();

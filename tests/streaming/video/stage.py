@@ -124,6 +124,9 @@ class Host:
     recording: Recording
     chunk_s: float = 0.2
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    device: str = ""
+    take: bool = False
+    mine: bool = False
     at: int = 0
     """The next chunk to be recorded."""
     received: int = -1
@@ -145,9 +148,9 @@ class Host:
         """A connection on which the server has said what it wants."""
         async with connect(address or await self.address(), compression=None) as socket_:
             first = min(self.held, default=self.at)
-            await socket_.send(
-                msgspec.json.encode({"type": "hello", "recording": self.id, "first": first}).decode()
-            )
+            hello = {"type": "hello", "recording": self.id, "first": first, "device": self.device}
+            hello |= {"take": self.take, "mine": self.mine}
+            await socket_.send(msgspec.json.encode(hello).decode())
             listening = asyncio.create_task(self._listen(socket_))
             try:
                 yield socket_

@@ -203,6 +203,54 @@ async def test_the_newest_host_wins(on_stage: Stage) -> None:
             assert not second.ends
 
 
+async def test_a_device_takes_over_only_when_a_person_says_so(on_stage: Stage) -> None:
+    film = record(seconds=3)
+    first, second = Host(on_stage, film, device="first"), Host(on_stage, film, device="second")
+    async with first.line() as line:
+        await first.go()
+        await first.record(line, 3)
+        async with second.line():
+            await eventually(lambda: second.ends)
+        assert second.ends.pop()["code"] == "occupied"
+        second.said.clear()
+        await first.record(line, 2)
+        assert not first.ends
+        second.take = True
+        async with second.line() as other:
+            await second.go()
+            await eventually(lambda: first.ends)
+            assert first.ends.pop()["code"] == "replaced"
+            first.said.clear()
+            first.mine = True  # its page only tries again, nobody touched it
+            async with first.line():
+                await eventually(lambda: first.ends)
+            assert first.ends.pop()["code"] == "replaced"
+            first.said.clear()
+            await second.record(other, 2)
+            assert not second.ends
+            await second.stop(other)
+            owned = on_stage.sessions.owned[on_stage.session]  # type: ignore[union-attr]
+            await eventually(lambda: not owned.device)
+    first.mine = False
+    async with first.line():
+        assert await first.go() is not None  # the other one has finished
+
+
+async def test_a_device_whose_line_is_down_keeps_its_place(on_stage: Stage) -> None:
+    film = record(seconds=3)
+    first, second = Host(on_stage, film, device="first"), Host(on_stage, film, device="second")
+    async with first.line() as line:
+        await first.go()
+        await first.record(line, 3)
+    async with second.line():
+        await eventually(lambda: second.ends)
+    assert second.ends[0]["code"] == "occupied"
+    first.mine = True
+    async with first.line() as line:
+        assert await first.go() is not None
+        await first.record(line, 2)
+
+
 async def test_nobody_is_let_in_without_a_ticket_for_this_session(on_stage: Stage) -> None:
     tickets = IngestTickets(SECRET)
     good, other, old = (
