@@ -50,6 +50,9 @@ class LiveSession(Base):
     playback: Mapped[str] = mapped_column(server_default="")
     """Address of the picture's HLS playlist; empty while no picture has come."""
     rehearsal: Mapped[bool] = mapped_column(server_default=text("false"))
+    stream_key: Mapped[int] = mapped_column(server_default="0")
+    """Generation of the stream key for OBS and the like; 0: none was asked for. The key itself is derived from
+    it and stored nowhere."""
     taken_down_reason: Mapped[str] = mapped_column(server_default="")
     taken_down_issuer: Mapped[str] = mapped_column(server_default="")
     """Who ordered it, in words: an authority or an officer; who pressed the button is in the history."""
@@ -93,6 +96,8 @@ class Pin(Base):
     by: Mapped[int | None]
     at: Mapped[CreatedAt]
     until: Mapped[datetime | None]
+    price: Mapped[int | None]
+    """The usual price when it was pinned, for who watches again later."""
 
 
 class Deal(Base):
@@ -254,3 +259,81 @@ class NetworkQuota(Base):
     network: Mapped[str] = mapped_column(primary_key=True)
     day: Mapped[date] = mapped_column(Date, primary_key=True)
     used: Mapped[int]
+
+
+class Outlet(Base):
+    """Another network that a session's picture is sent on to, by RTMP."""
+
+    __tablename__ = "outlet"
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), index=True
+    )
+    name: Mapped[str]
+    sealed: Mapped[str]
+    """Address and key, sealed with the market's key (`core.seal`, purpose "outlet")."""
+    paused: Mapped[bool] = mapped_column(server_default=text("false"))
+    by: Mapped[int | None]
+    at: Mapped[CreatedAt]
+
+
+class Recording(Base):
+    """What is kept of a session's picture after its end; the bytes are in S3 (`streaming.video.keeping`)."""
+
+    __tablename__ = "recording"
+
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    began_at: Mapped[datetime]
+    """Its first frame."""
+    duration_ms: Mapped[int]
+    files: Mapped[list[Any]]
+    """[{"name": "000", "sha256": "…", "size": 1234, "width": 1280, "height": 720}], in order."""
+    size: Mapped[int]
+    kept_until: Mapped[datetime] = mapped_column(index=True)
+    held_at: Mapped[datetime | None]
+    """Under legal hold since: nothing of it is deleted."""
+    held_by: Mapped[int | None]
+    hold_note: Mapped[str] = mapped_column(server_default="")
+    assembled_at: Mapped[CreatedAt]
+    deleted_at: Mapped[datetime | None]
+
+
+class Clip(Base):
+    """Some minutes of a recording, cut for one product."""
+
+    __tablename__ = "clip"
+    __table_args__ = (UniqueConstraint("live_session_id", "name"),)
+
+    id: Mapped[Id]
+    live_session_id: Mapped[int] = mapped_column(ForeignKey("live_session.id", ondelete="CASCADE"))
+    item_id: Mapped[int] = mapped_column(ForeignKey("lineup_item.id"))
+    name: Mapped[str]
+    """In its address: …/recording/clip-{name}.mp4."""
+    began_at: Mapped[datetime]
+    duration_ms: Mapped[int]
+    size: Mapped[int]
+    sha256: Mapped[str]
+    by: Mapped[int | None]
+    at: Mapped[CreatedAt]
+
+
+class MediaDeletion(Base):
+    """The log of deleted pictures: written before the deletion begins, ended when it is done. It outlives
+    everything else of the session."""
+
+    __tablename__ = "media_deletion"
+
+    id: Mapped[Id]
+    code: Mapped[str] = mapped_column(index=True)
+    """The session's."""
+    why: Mapped[str]
+    by: Mapped[int | None]
+    objects: Mapped[int]
+    bytes: Mapped[int]
+    sha256: Mapped[list[str]]
+    """Of the recordings that were deleted."""
+    at: Mapped[CreatedAt]
+    done_at: Mapped[datetime | None]

@@ -10,6 +10,8 @@ Stock rows are locked by `catalog.stock` alone; nothing here takes them.
 from __future__ import annotations
 
 import re
+import secrets
+from base64 import b32encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -118,7 +120,7 @@ async def schedule_session(
         host = await _host(db, host_id if host_id is not None else identity.person_id, commune_code)
         session = await _insert_session(
             db,
-            [code] if code else _codes(commune.short_name),
+            [code] if code else [_private()] if rehearsal else _codes(commune.short_name),
             commune_code=commune_code,
             host_id=host.id,
             title=title,
@@ -412,7 +414,12 @@ async def pin(identity: Identity, code: str, item_code: str) -> LiveSession:
         await _unpin(db, session)
         session.pinned_id = item.id
         await db.execute(
-            insert(Pin).values(live_session_id=session.id, item_id=item.id, by=identity.person_id)
+            insert(Pin).values(
+                live_session_id=session.id,
+                item_id=item.id,
+                by=identity.person_id,
+                price=select(Grade.price).where(Grade.id == item.grade_id).scalar_subquery(),
+            )
         )
         await _told(db, session, "pin")
     return session
@@ -683,6 +690,11 @@ def _codes(commune_name: str) -> list[str]:
     """`Ea Knuếc` -> EAKNUEC, EAKNUEC2, EAKNUEC3…: what a host can say on air."""
     stem = fold(commune_name).replace(" ", "").upper()[:18] or "PHIEN"
     return [stem, *(f"{stem}{n}" for n in range(2, 10_000))]
+
+
+def _private() -> str:
+    """A rehearsal's code cannot be guessed: its page and its picture are open to who knows it."""
+    return "THU" + b32encode(secrets.token_bytes(10)).decode()
 
 
 def _title(text: str) -> str:

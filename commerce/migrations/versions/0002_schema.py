@@ -84,6 +84,20 @@ def upgrade() -> None:
         op.f("ix_live_session_history_subject_id"), "live_session_history", ["subject_id"], unique=False
     )
     op.create_table(
+        "media_deletion",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("why", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("objects", sa.BigInteger(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("done_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_media_deletion")),
+    )
+    op.create_index(op.f("ix_media_deletion_code"), "media_deletion", ["code"], unique=False)
+    op.create_table(
         "network_quota",
         sa.Column("network", sa.Text(), nullable=False),
         sa.Column("day", sa.Date(), nullable=False),
@@ -333,6 +347,7 @@ def upgrade() -> None:
         sa.Column("poster", sa.Text(), server_default="", nullable=False),
         sa.Column("playback", sa.Text(), server_default="", nullable=False),
         sa.Column("rehearsal", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("stream_key", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("taken_down_reason", sa.Text(), server_default="", nullable=False),
         sa.Column("taken_down_issuer", sa.Text(), server_default="", nullable=False),
         sa.Column("rules_accepted_at", sa.DateTime(timezone=True), nullable=True),
@@ -790,6 +805,24 @@ def upgrade() -> None:
     op.create_index(op.f("ix_order_purchase_id"), "order", ["purchase_id"], unique=False)
     op.create_index("ix_order_seller_id_placed_at", "order", ["seller_id", "placed_at"], unique=False)
     op.create_table(
+        "outlet",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("sealed", sa.Text(), nullable=False),
+        sa.Column("paused", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_outlet_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outlet")),
+    )
+    op.create_index(op.f("ix_outlet_live_session_id"), "outlet", ["live_session_id"], unique=False)
+    op.create_table(
         "outside_reach",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("live_session_id", sa.BigInteger(), nullable=False),
@@ -905,6 +938,30 @@ def upgrade() -> None:
         postgresql_where=sa.text("done_at IS NULL"),
     )
     op.create_index(op.f("ix_push_notice_live_session_id"), "push_notice", ["live_session_id"], unique=False)
+    op.create_table(
+        "recording",
+        sa.Column("live_session_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=False),
+        sa.Column("files", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("kept_until", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("held_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("held_by", sa.BigInteger(), nullable=True),
+        sa.Column("hold_note", sa.Text(), server_default="", nullable=False),
+        sa.Column(
+            "assembled_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
+        ),
+        sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"],
+            ["live_session.id"],
+            name=op.f("fk_recording_live_session_id"),
+            ondelete="CASCADE",
+        ),
+        sa.PrimaryKeyConstraint("live_session_id", name=op.f("pk_recording")),
+    )
+    op.create_index(op.f("ix_recording_kept_until"), "recording", ["kept_until"], unique=False)
     op.create_table(
         "reminder",
         sa.Column("device_id", sa.BigInteger(), nullable=False),
@@ -1094,12 +1151,14 @@ def upgrade() -> None:
         sa.Column("method", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("advance", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("paid", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("refunded", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("currency", sa.Text(), server_default="VND", nullable=False),
         sa.Column("reference", sa.Text(), nullable=True),
         sa.Column("intent", sa.Text(), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("advance BETWEEN 0 AND amount", name=op.f("ck_payment_advance_within_amount")),
         sa.CheckConstraint("amount > 0", name=op.f("ck_payment_amount_positive")),
         sa.CheckConstraint("paid BETWEEN 0 AND amount", name=op.f("ck_payment_paid_within_amount")),
         sa.CheckConstraint("refunded BETWEEN 0 AND paid", name=op.f("ck_payment_refunded_within_paid")),
@@ -1291,6 +1350,25 @@ def upgrade() -> None:
         op.f("ix_wholesale_enquiry_live_session_id"), "wholesale_enquiry", ["live_session_id"], unique=False
     )
     op.create_table(
+        "clip",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("item_id", sa.BigInteger(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("duration_ms", sa.BigInteger(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["item_id"], ["lineup_item.id"], name=op.f("fk_clip_item_id")),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"], ["live_session.id"], name=op.f("fk_clip_live_session_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_clip")),
+        sa.UniqueConstraint("live_session_id", "name", name=op.f("uq_clip_live_session_id_name")),
+    )
+    op.create_table(
         "deal",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("live_session_id", sa.BigInteger(), nullable=False),
@@ -1320,6 +1398,7 @@ def upgrade() -> None:
         sa.Column("by", sa.BigInteger(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("price", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["item_id"], ["lineup_item.id"], name=op.f("fk_pin_item_id")),
         sa.ForeignKeyConstraint(
             ["live_session_id"], ["live_session.id"], name=op.f("fk_pin_live_session_id"), ondelete="CASCADE"
@@ -1385,6 +1464,7 @@ def downgrade() -> None:
     op.drop_table("pin")
     op.drop_index(op.f("ix_deal_live_session_id"), table_name="deal")
     op.drop_table("deal")
+    op.drop_table("clip")
     op.drop_index(op.f("ix_wholesale_enquiry_live_session_id"), table_name="wholesale_enquiry")
     op.drop_table("wholesale_enquiry")
     op.drop_index(op.f("ix_stock_movement_order_id"), table_name="stock_movement")
@@ -1431,6 +1511,8 @@ def downgrade() -> None:
     op.drop_table("report_version")
     op.drop_index("ix_reminder_live_session_id", table_name="reminder")
     op.drop_table("reminder")
+    op.drop_index(op.f("ix_recording_kept_until"), table_name="recording")
+    op.drop_table("recording")
     op.drop_index(op.f("ix_push_notice_live_session_id"), table_name="push_notice")
     op.drop_index(
         "ix_push_notice_due_at", table_name="push_notice", postgresql_where=sa.text("done_at IS NULL")
@@ -1449,6 +1531,8 @@ def downgrade() -> None:
     op.drop_table("page_event")
     op.drop_index(op.f("ix_outside_reach_live_session_id"), table_name="outside_reach")
     op.drop_table("outside_reach")
+    op.drop_index(op.f("ix_outlet_live_session_id"), table_name="outlet")
+    op.drop_table("outlet")
     op.drop_index("ix_order_seller_id_placed_at", table_name="order")
     op.drop_index(op.f("ix_order_purchase_id"), table_name="order")
     op.drop_index(op.f("ix_order_live_session_id"), table_name="order")
@@ -1548,6 +1632,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_order_history_subject_id"), table_name="order_history")
     op.drop_table("order_history")
     op.drop_table("network_quota")
+    op.drop_index(op.f("ix_media_deletion_code"), table_name="media_deletion")
+    op.drop_table("media_deletion")
     op.drop_index(op.f("ix_live_session_history_subject_id"), table_name="live_session_history")
     op.drop_table("live_session_history")
     op.drop_index(op.f("ix_idempotency_key_at"), table_name="idempotency_key")
