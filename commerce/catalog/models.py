@@ -37,7 +37,11 @@ class ListingState(StrEnum):
 
 class Seller(Base):
     __tablename__ = "seller"
-    __table_args__ = (UniqueConstraint("commune_code", "folded"),)
+    __table_args__ = (
+        UniqueConstraint("commune_code", "folded"),
+        CheckConstraint("deposit_percent BETWEEN 0 AND 100", name="deposit_percent_of_100"),
+        CheckConstraint("deposit_fee >= 0", name="deposit_fee_not_negative"),
+    )
 
     id: Mapped[Id]
     commune_code: Mapped[str] = mapped_column(ForeignKey("commune.code"), index=True)
@@ -53,6 +57,10 @@ class Seller(Base):
     bank_bin: Mapped[str | None]
     bank_account: Mapped[str | None]
     bank_holder: Mapped[str | None]
+    deposit_percent: Mapped[int] = mapped_column(server_default="0")
+    """Of fresh goods in an order paid on delivery, how much is asked for in advance."""
+    deposit_fee: Mapped[int] = mapped_column(server_default="0")
+    """Whole dong of any order paid on delivery that are asked for in advance: the carrier's fee, say."""
     identity_verified_at: Mapped[datetime | None]
     """When the office checked who this is; a seller is not approved before."""
     state: Mapped[str]
@@ -148,6 +156,17 @@ class StockMovement(Base):
     """The order it was for; no foreign key, the catalogue knows no orders."""
     by: Mapped[int | None]
     at: Mapped[CreatedAt]
+
+
+class PackingDay(Base):
+    """How much of a product is promised for one shipping day. Written by catalog.packing alone."""
+
+    __tablename__ = "packing_day"
+    __table_args__ = (CheckConstraint("units >= 0", name="units_not_negative"),)
+
+    product_id: Mapped[int] = mapped_column(ForeignKey("product.id"), primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    units: Mapped[int]
 
 
 class Photo(Base):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy import CheckConstraint, Date, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce.core.db import Base, CreatedAt, History, Id
@@ -80,8 +80,24 @@ class Order(Base):
     """The helper who typed it in, if it came from outside."""
     demo: Mapped[bool] = mapped_column(server_default=text("false"))
     placed_at: Mapped[CreatedAt]
+    ship_on: Mapped[date | None] = mapped_column(Date)
+    """The day its parcel was promised to leave, for goods with a season or a packing capacity."""
     expires_at: Mapped[datetime | None]
     """Until when goods are held for money that is on its way; none for cash on delivery or once paid."""
+
+
+class OrderTerms(Base):
+    """What buyer and seller agreed on, as it stood when the order was placed: the text of the contract.
+
+    Sellers move and listings change; a summary read months later must not.
+    """
+
+    __tablename__ = "order_terms"
+
+    order_id: Mapped[int] = mapped_column(ForeignKey("order.id"), primary_key=True, autoincrement=False)
+    terms: Mapped[dict[str, Any]]
+    """{"seller": {name, kind, address, phone, registration}, "goods": {grade id: {origin, shelf_life}}}"""
+    at: Mapped[CreatedAt]
 
 
 class OrderHistory(History, Base):

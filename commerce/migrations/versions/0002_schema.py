@@ -52,6 +52,20 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_commune_folded"), "commune", ["folded"], unique=False)
     op.create_table(
+        "complaint_history",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("subject_id", sa.BigInteger(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_complaint_history")),
+    )
+    op.create_index(
+        op.f("ix_complaint_history_subject_id"), "complaint_history", ["subject_id"], unique=False
+    )
+    op.create_table(
         "heartbeat",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -270,6 +284,22 @@ def upgrade() -> None:
         sa.Column("result", sa.Text(), server_default="", nullable=False),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("person_id", "key", name=op.f("pk_tap")),
+    )
+    op.create_table(
+        "tax_rate",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("tax", sa.Text(), nullable=False),
+        sa.Column("seller_kind", sa.Text(), nullable=False),
+        sa.Column("basis_points", sa.BigInteger(), nullable=False),
+        sa.Column("valid_from", sa.Date(), nullable=False),
+        sa.Column("source", sa.Text(), server_default="", nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("basis_points BETWEEN 0 AND 10000", name=op.f("ck_tax_rate_basis_points")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tax_rate")),
+        sa.UniqueConstraint(
+            "tax", "seller_kind", "valid_from", name=op.f("uq_tax_rate_tax_seller_kind_valid_from")
+        ),
     )
     op.create_table(
         "webhook_event",
@@ -494,10 +524,16 @@ def upgrade() -> None:
         sa.Column("bank_bin", sa.Text(), nullable=True),
         sa.Column("bank_account", sa.Text(), nullable=True),
         sa.Column("bank_holder", sa.Text(), nullable=True),
+        sa.Column("deposit_percent", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("deposit_fee", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("identity_verified_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("demo", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint("deposit_fee >= 0", name=op.f("ck_seller_deposit_fee_not_negative")),
+        sa.CheckConstraint(
+            "deposit_percent BETWEEN 0 AND 100", name=op.f("ck_seller_deposit_percent_of_100")
+        ),
         sa.ForeignKeyConstraint(["commune_code"], ["commune.code"], name=op.f("fk_seller_commune_code")),
         sa.ForeignKeyConstraint(["person_id"], ["person.id"], name=op.f("fk_seller_person_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_seller")),
@@ -784,6 +820,7 @@ def upgrade() -> None:
         sa.Column("entered_by", sa.BigInteger(), nullable=True),
         sa.Column("demo", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("placed_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("ship_on", sa.Date(), nullable=True),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["live_session_id"], ["live_session.id"], name=op.f("fk_order_live_session_id")
@@ -1114,6 +1151,45 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_attribution_live_session_id"), "attribution", ["live_session_id"], unique=False)
     op.create_table(
+        "complaint",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("order_id", sa.BigInteger(), nullable=True),
+        sa.Column("seller_id", sa.BigInteger(), nullable=True),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=True),
+        sa.Column("commune_code", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("phone", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("resolution", sa.Text(), server_default="", nullable=False),
+        sa.Column("refund_amount", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.CheckConstraint(
+            "num_nonnulls(order_id, live_session_id) > 0", name=op.f("ck_complaint_about_something")
+        ),
+        sa.ForeignKeyConstraint(["commune_code"], ["commune.code"], name=op.f("fk_complaint_commune_code")),
+        sa.ForeignKeyConstraint(
+            ["live_session_id"], ["live_session.id"], name=op.f("fk_complaint_live_session_id")
+        ),
+        sa.ForeignKeyConstraint(["order_id"], ["order.id"], name=op.f("fk_complaint_order_id")),
+        sa.ForeignKeyConstraint(["seller_id"], ["seller.id"], name=op.f("fk_complaint_seller_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_complaint")),
+        sa.UniqueConstraint("code", name=op.f("uq_complaint_code")),
+    )
+    op.create_index(op.f("ix_complaint_live_session_id"), "complaint", ["live_session_id"], unique=False)
+    op.create_index(
+        "ix_complaint_open",
+        "complaint",
+        ["commune_code", "due_at"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('open', 'answered')"),
+    )
+    op.create_index(op.f("ix_complaint_order_id"), "complaint", ["order_id"], unique=False)
+    op.create_index(op.f("ix_complaint_seller_id"), "complaint", ["seller_id"], unique=False)
+    op.create_table(
         "grade",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("product_id", sa.BigInteger(), nullable=False),
@@ -1127,6 +1203,23 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_grade")),
         sa.UniqueConstraint("product_id", "name", name=op.f("uq_grade_product_id_name")),
+    )
+    op.create_table(
+        "order_terms",
+        sa.Column("order_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("terms", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["order_id"], ["order.id"], name=op.f("fk_order_terms_order_id")),
+        sa.PrimaryKeyConstraint("order_id", name=op.f("pk_order_terms")),
+    )
+    op.create_table(
+        "packing_day",
+        sa.Column("product_id", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("units", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("units >= 0", name=op.f("ck_packing_day_units_not_negative")),
+        sa.ForeignKeyConstraint(["product_id"], ["product.id"], name=op.f("fk_packing_day_product_id")),
+        sa.PrimaryKeyConstraint("product_id", "day", name=op.f("pk_packing_day")),
     )
     op.create_table(
         "paper",
@@ -1217,6 +1310,23 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["order_id"], ["order.id"], name=op.f("fk_shipment_order_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_shipment")),
         sa.UniqueConstraint("order_id", name=op.f("uq_shipment_order_id")),
+    )
+    op.create_table(
+        "complaint_message",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("complaint_id", sa.BigInteger(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("side", sa.Text(), nullable=False),
+        sa.Column("words", sa.Text(), nullable=False),
+        sa.Column("photos", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["complaint_id"], ["complaint.id"], name=op.f("fk_complaint_message_complaint_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_complaint_message")),
+    )
+    op.create_index(
+        op.f("ix_complaint_message_complaint_id"), "complaint_message", ["complaint_id"], unique=False
     )
     op.create_table(
         "lineup_item",
@@ -1430,6 +1540,27 @@ def upgrade() -> None:
     op.create_index(op.f("ix_refund_reference"), "refund", ["reference"], unique=False)
     op.create_index(op.f("ix_refund_state"), "refund", ["state"], unique=False)
     op.create_table(
+        "tax_entry",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("order_id", sa.BigInteger(), nullable=False),
+        sa.Column("order_line_id", sa.BigInteger(), nullable=False),
+        sa.Column("seller_id", sa.BigInteger(), nullable=False),
+        sa.Column("tax", sa.Text(), nullable=False),
+        sa.Column("basis_points", sa.BigInteger(), nullable=False),
+        sa.Column("base", sa.BigInteger(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.ForeignKeyConstraint(["order_id"], ["order.id"], name=op.f("fk_tax_entry_order_id")),
+        sa.ForeignKeyConstraint(
+            ["order_line_id"], ["order_line.id"], name=op.f("fk_tax_entry_order_line_id")
+        ),
+        sa.ForeignKeyConstraint(["seller_id"], ["seller.id"], name=op.f("fk_tax_entry_seller_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tax_entry")),
+    )
+    op.create_index(op.f("ix_tax_entry_order_id"), "tax_entry", ["order_id"], unique=False)
+    op.create_index(op.f("ix_tax_entry_order_line_id"), "tax_entry", ["order_line_id"], unique=False)
+    op.create_index("ix_tax_entry_seller_id_at", "tax_entry", ["seller_id", "at"], unique=False)
+    op.create_table(
         "pin_rollup",
         sa.Column("pin_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("live_session_id", sa.BigInteger(), nullable=False),
@@ -1455,6 +1586,10 @@ def downgrade() -> None:
     # ### commands auto generated by Alembic - please adjust! ###
     op.drop_index(op.f("ix_pin_rollup_live_session_id"), table_name="pin_rollup")
     op.drop_table("pin_rollup")
+    op.drop_index("ix_tax_entry_seller_id_at", table_name="tax_entry")
+    op.drop_index(op.f("ix_tax_entry_order_line_id"), table_name="tax_entry")
+    op.drop_index(op.f("ix_tax_entry_order_id"), table_name="tax_entry")
+    op.drop_table("tax_entry")
     op.drop_index(op.f("ix_refund_state"), table_name="refund")
     op.drop_index(op.f("ix_refund_reference"), table_name="refund")
     op.drop_index(op.f("ix_refund_payment_id"), table_name="refund")
@@ -1485,6 +1620,8 @@ def downgrade() -> None:
     op.drop_table("order_line")
     op.drop_index(op.f("ix_lineup_item_grade_id"), table_name="lineup_item")
     op.drop_table("lineup_item")
+    op.drop_index(op.f("ix_complaint_message_complaint_id"), table_name="complaint_message")
+    op.drop_table("complaint_message")
     op.drop_table("shipment")
     op.drop_index(op.f("ix_recognition_product_id"), table_name="recognition")
     op.drop_table("recognition")
@@ -1496,7 +1633,16 @@ def downgrade() -> None:
     op.drop_table("payment")
     op.drop_index(op.f("ix_paper_product_id"), table_name="paper")
     op.drop_table("paper")
+    op.drop_table("packing_day")
+    op.drop_table("order_terms")
     op.drop_table("grade")
+    op.drop_index(op.f("ix_complaint_seller_id"), table_name="complaint")
+    op.drop_index(op.f("ix_complaint_order_id"), table_name="complaint")
+    op.drop_index(
+        "ix_complaint_open", table_name="complaint", postgresql_where=sa.text("state IN ('open', 'answered')")
+    )
+    op.drop_index(op.f("ix_complaint_live_session_id"), table_name="complaint")
+    op.drop_table("complaint")
     op.drop_index(op.f("ix_attribution_live_session_id"), table_name="attribution")
     op.drop_table("attribution")
     op.drop_index(op.f("ix_assisted_act_seller_id"), table_name="assisted_act")
@@ -1604,6 +1750,7 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_account_event_person_id"), table_name="account_event")
     op.drop_table("account_event")
     op.drop_table("webhook_event")
+    op.drop_table("tax_rate")
     op.drop_table("tap")
     op.drop_index(op.f("ix_shipment_history_subject_id"), table_name="shipment_history")
     op.drop_table("shipment_history")
@@ -1639,6 +1786,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_idempotency_key_at"), table_name="idempotency_key")
     op.drop_table("idempotency_key")
     op.drop_table("heartbeat")
+    op.drop_index(op.f("ix_complaint_history_subject_id"), table_name="complaint_history")
+    op.drop_table("complaint_history")
     op.drop_index(op.f("ix_commune_folded"), table_name="commune")
     op.drop_table("commune")
     op.drop_index("uq_bank_bin", table_name="bank", postgresql_where=sa.text("current"))
