@@ -26,7 +26,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from commerce.accounts import sms
 from commerce.accounts.service import find_identity
-from commerce.core import access, health, logging, static, web
+from commerce.core import access, garbage, health, logging, static, web
 from commerce.core.db import sessions
 from commerce.core.html import STATIC, AnyRequest, page
 from commerce.core.settings import Settings
@@ -183,4 +183,5 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=5,
         timeout_keep_alive=30,
     )
+    garbage.settle()
     uvicorn.Server(config).run(sockets=[listener])

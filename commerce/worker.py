@@ -26,7 +26,7 @@ from sqlalchemy import text
 
 from commerce.analytics import ingest, reports, retention, rollup
 from commerce.analytics.ingest import Ingest
-from commerce.core import heartbeat, logging
+from commerce.core import garbage, heartbeat, logging
 from commerce.core.db import sessions
 from commerce.core.leader import lead
 from commerce.core.outbox import Handler, Relay
@@ -210,6 +210,7 @@ def serve(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(one, stop.set)
+        garbage.settle()
         await main(settings, stop)
 
     uvloop.run(run())
