@@ -119,6 +119,7 @@ def create_app(settings: Settings) -> Litestar:
             *collect("pages", "ROUTES"),
             *collect("home", "ROUTES"),
             *collect("office", "ROUTES"),
+            *collect("outside_pages", "ROUTES"),
             *collect("stall", "ROUTES"),
             *collect("helping", "ROUTES"),
             *collect("api", "WEBHOOKS"),

@@ -11,10 +11,12 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.catalog.models import Grade, Product
@@ -29,10 +31,13 @@ from commerce.core.text import clean
 from commerce.live.comment_orders import read
 from commerce.live.errors import SessionEnded, SessionNotFound, SessionNotLive, SessionTakenDown
 from commerce.live.models import Comment, LineupItem, LiveSession, LiveState, Mute
+from commerce.live.networks import Heard
 
 TEXT_MOST = 500
 NAME_MOST = 40
 NOBODY = "Khách"
+TICK = timedelta(seconds=1)
+"""Networks tell the time of a comment in whole seconds, rounded down."""
 
 # A quick thumb sends a comment every two seconds; whole villages share one address of a mobile network.
 per_visitor = RateLimit(per_second=0.5, burst=5)
@@ -108,6 +113,41 @@ async def _write(batch: Sequence[Said]) -> list[int | Exception]:
 
 
 _desk: Batcher[Said, int] = Batcher(_write)
+
+
+async def hear(db: AsyncSession, session: LiveSession, network: str, heard: Sequence[Heard]) -> int:
+    """Store what was said about a session on another network, each comment once however often it is read;
+    returns how many were new. Who wrote it is known by the network's id; what was said before the session
+    began is not about it.
+    """
+    room = (await _rooms(db, {session.code}))[session.code]
+    muted = await _muted(db, [session.id])
+    rows = [
+        _row(said, room, muted) | {"source": network, "external_id": one.id, "at": one.at}
+        for one in heard
+        if session.started_at is None or one.at >= session.started_at - TICK
+        for said in [_said_elsewhere(session, network, one)]
+        if _can_be_seen(said.text)
+    ]
+    if not rows:
+        return 0
+    known = ("live_session_id", "source", "external_id")
+    kept = await db.execute(
+        upsert(Comment)
+        .values(rows)
+        .on_conflict_do_nothing(index_elements=known)
+        .returning(Comment.id, Comment.hidden_at)
+    )
+    new = kept.all()
+    if shown := sorted(row.id for row in new if row.hidden_at is None):
+        await emit(db, "live.changed", {"live_session_id": session.id, "comments": shown})
+    return len(new)
+
+
+def _said_elsewhere(session: LiveSession, network: str, one: Heard) -> Said:
+    name = " ".join(clean(one.name).split())[:NAME_MOST] or NOBODY
+    text = " ".join(clean(one.text).split())[:TEXT_MOST]
+    return Said(session.code, f"{network}:{one.author or one.id}", name, text)
 
 
 @dataclass(frozen=True, slots=True)
