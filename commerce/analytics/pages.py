@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -32,7 +31,7 @@ from commerce.analytics.measures import ALL, BY_KEY, CURVE_S, Measure, Totals, U
 from commerce.analytics.periods import Period
 from commerce.analytics.queries import CommuneFigures, Filter, SessionFigures
 from commerce.analytics.signals import Colour, Kind, Rule
-from commerce.core import clock
+from commerce.core import clock, tables
 from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Forbidden, Invalid, NotFound
 from commerce.core.i18n import N_, translate
@@ -261,29 +260,16 @@ async def export(
             table = await exports.ptnt_ocop(db, chosen.last.year, clock.today())
         else:
             table = await _communes_table(db, chosen, wanted)
-    return await _file(table, ending, f"{table.name}-{chosen.first}-{chosen.last}.{ending}")
+    return await tables.file([table], ending, f"{table.name}-{chosen.first}-{chosen.last}")
 
 
-async def _communes_table(db: Any, chosen: Period, wanted: Filter) -> exports.Table:
+async def _communes_table(db: Any, chosen: Period, wanted: Filter) -> tables.Table:
     now = await queries.period(db, chosen.first, chosen.last, wanted)
     earlier = chosen.before()
     before = await queries.period(db, earlier.first, earlier.last, wanted)
     judged = signals.judge_all(now, before, await signals.current_rules(db), chosen, clock.today())
     colours = {code: (signal.colour.word, signal.words) for code, signal in judged.items()}
     return exports.communes(now, colours)
-
-
-async def _file(table: exports.Table, ending: str, name: str) -> Response[bytes]:
-    """Made in a thread: a year of sessions takes a while to write."""
-    kind = exports.CSV if ending == "csv" else exports.XLSX
-    make = exports.as_csv if ending == "csv" else _one_sheet
-    body = await asyncio.to_thread(make, table)
-    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
-    return Response(body, media_type=kind, headers=headers)
-
-
-def _one_sheet(table: exports.Table) -> bytes:
-    return exports.as_xlsx([table])
 
 
 # ---- some side by side

@@ -5,44 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fpdf import FPDF
-from fpdf.enums import XPos, YPos
-
-from commerce.analytics.exports import NUMBER_FORMATS, Table, as_xlsx
+from commerce.analytics.exports import NUMBER_FORMATS
 from commerce.analytics.figures import change, show
 from commerce.analytics.measures import ALL, BY_KEY
 from commerce.analytics.models import ReportState
 from commerce.analytics.reports import STATE_NAMES, Opened
 from commerce.core import clock
-from commerce.core.html import STATIC
 from commerce.core.i18n import N_, translate
+from commerce.core.papers import Paper
+from commerce.core.tables import Table, as_xlsx
 
 ROW_KEYS = ("views", "unique_viewers", "orders", "gmv", "net_sales")
 """What a line about one session or commune says."""
-
-
-FONTS = STATIC / "fonts"
-
-
-class Paper(FPDF):
-    def __init__(self, foot: str) -> None:
-        super().__init__(format="A4")
-        self.foot = foot
-        self.add_font("Noto", "", FONTS / "NotoSans-Regular.ttf")
-        self.add_font("Noto", "B", FONTS / "NotoSans-Bold.ttf")
-        self.set_auto_page_break(True, margin=20)
-        self.set_margins(18, 16)
-        self.add_page()
-
-    def footer(self) -> None:
-        self.set_y(-14)
-        self.set_font("Noto", "", 8)
-        self.cell(0, 6, f"{self.foot}   {self.page_no()}/{{nb}}", align="C")
-
-    def line_of(self, text: str, size: int = 10, style: str = "", gap: float = 1.5) -> None:
-        self.set_font("Noto", style, size)
-        self.multi_cell(0, size * 0.5 + 1, text, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
-        self.ln(gap)
 
 
 def as_pdf(opened: Opened, *, demo: bool) -> bytes:
@@ -63,13 +37,13 @@ def as_pdf(opened: Opened, *, demo: bool) -> bytes:
     if report.words:
         paper.line_of(report.words, 11, "", 4)
     heads = (N_("Chỉ số"), N_("Kỳ này"), N_("Kỳ trước"), N_("Thay đổi"))
-    _table(paper, [translate(head) for head in heads], _measure_rows(figures), (64, 40, 40, 26))
+    paper.table_of([translate(head) for head in heads], _measure_rows(figures), (64, 40, 40, 26))
     parts = figures.get("sessions") or figures.get("communes") or []
     if parts:
         paper.ln(4)
         names = [BY_KEY[key].label() for key in ROW_KEYS]
         what = N_("Phiên") if "sessions" in figures else N_("Xã, phường")
-        _table(paper, [translate(what), *names], _part_rows(parts), (62, 20, 22, 16, 27, 27))
+        paper.table_of([translate(what), *names], _part_rows(parts), (62, 20, 22, 16, 27, 27))
     if opened.corrections:
         paper.ln(4)
         paper.line_of(translate(N_("Đính chính sau khi duyệt")), 12, "B")
@@ -77,8 +51,7 @@ def as_pdf(opened: Opened, *, demo: bool) -> bytes:
             [c.measure.label(), show(c.measure.unit, c.reported), show(c.measure.unit, c.now)]
             for c in opened.corrections
         ]
-        _table(
-            paper,
+        paper.table_of(
             [translate(N_("Chỉ số")), translate(N_("Đã báo")), translate(N_("Nay"))],
             rows,
             (80, 45, 45),
@@ -108,18 +81,6 @@ def _part_rows(parts: Sequence[dict[str, Any]]) -> list[list[str]]:
         ]
         for part in parts
     ]
-
-
-def _table(
-    paper: Paper, heads: Sequence[str], rows: Sequence[Sequence[str]], widths: tuple[int, ...]
-) -> None:
-    paper.set_font("Noto", "", 9)
-    align = ("LEFT", *("RIGHT" for _ in widths[1:]))
-    with paper.table(col_widths=widths, text_align=align, line_height=5.5, padding=0.6) as table:
-        for line in (heads, *rows):
-            row = table.row()
-            for cell in line:
-                row.cell(cell)
 
 
 def _signatures(paper: Paper, opened: Opened) -> None:

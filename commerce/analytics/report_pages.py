@@ -10,10 +10,11 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
-from commerce.analytics import exports, papers, periods, reports, service
+from commerce.analytics import papers, periods, reports, service
 from commerce.analytics.figures import change, show
 from commerce.analytics.measures import ALL, BY_KEY
 from commerce.analytics.models import ReportState
+from commerce.core import tables
 from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Invalid, NotFound
 from commerce.core.i18n import N_, translate
@@ -156,16 +157,15 @@ async def paper(
     opened = await reports.opened(identity, number)
     if name == "bao-cao.pdf":
         body = await asyncio.to_thread(papers.as_pdf, opened, demo=settings.demo)
-        kind = "application/pdf"
+        kind = tables.PDF
     elif name == "bao-cao.xlsx":
-        body, kind = await asyncio.to_thread(papers.as_workbook, opened), exports.XLSX
+        body, kind = await asyncio.to_thread(papers.as_workbook, opened), tables.XLSX
     else:
         raise NotFound
     ending = name.rpartition(".")[2]
     place = opened.report.commune_code or "toan-tinh"
     file = f"bao-cao-{place}-{opened.report.first}-{opened.report.last}-b{opened.report.version}.{ending}"
-    headers = {"Content-Disposition": f'inline; filename="{file}"', "Cache-Control": "no-store"}
-    return Response(body, media_type=kind, headers=headers)
+    return tables.attachment(body, file, kind, shown=True)
 
 
 ROUTES = [index, ask, combine, one, write, decide, paper]

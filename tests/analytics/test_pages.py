@@ -154,7 +154,7 @@ async def test_tables_leave_as_csv_and_xlsx(
 
 
 async def test_a_cell_that_begins_like_a_formula_is_text(market: worlds.Stage) -> None:
-    from commerce.analytics.exports import Table, as_csv, as_xlsx
+    from commerce.core.tables import Table, as_csv, as_xlsx
 
     table = Table("t", ["a"], [["=1+1"], ["@x"], [3]])
     assert as_csv(table).decode("utf-8-sig").split() == ["a", "'=1+1", "'@x", "3"]
