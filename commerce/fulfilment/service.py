@@ -24,7 +24,7 @@ from commerce.fulfilment.models import SHIPMENT_STATES, Shipment, ShipmentHistor
 from commerce.orders.models import ORDER_STATES, Order, OrderLine, OrderState
 from commerce.orders.service import close_order, lock_order
 from commerce.payments.books import close_payment, payment_of
-from commerce.payments.models import Method, PaymentState
+from commerce.payments.models import PaymentState
 from commerce.payments.receiving import Credit, card_credit, must_handle_money
 
 CARRIER = "carrier"
@@ -54,7 +54,7 @@ async def send(identity: Identity, code: str, *, carrier: str = "", tracking: st
     """The parcel leaves: its goods leave the stock. Raises `WrongState`, `NotPaidYet`."""
     async with acting(identity, code) as (db, order):
         payment = await payment_of(db, order.id)
-        if payment.method != Method.COD and payment.state != PaymentState.PAID:
+        if payment.paid < payment.advance:
             raise NotPaidYet
         await _move(db, order, OrderState.SHIPPED, identity)
         await stock.ship(db, await _goods(db, order), order_id=order.id, by=identity.person_id)

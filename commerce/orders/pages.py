@@ -96,6 +96,7 @@ async def read_form(data: dict[str, str]) -> OrderRequest:
         shown_total=number(shown, 0) if shown else None,
         consent=data.get("consent") == "1",
         note=data.get("note", ""),
+        replay=data.get("replay") == "1",
     )
 
 

@@ -33,6 +33,7 @@ from commerce.orders.errors import (
     IdempotencyConflict,
     SessionEnded,
     SessionNotStarted,
+    SessionRehearsal,
     ShortLine,
     SoldOut,
     TotalChanged,
@@ -46,6 +47,7 @@ from commerce.payments.models import Method, PaymentState
 HOLD = timedelta(minutes=30)  # how long goods wait for a transfer or a card; Stripe's shortest checkout is 30
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # without 0/O, 1/I/L, which people mix up
 TOPIC = "live.ordered"
+REHEARSAL, REPLAY = "rehearsal", "replay"
 
 
 @dataclass(slots=True, eq=False)
@@ -65,6 +67,8 @@ class Basket:
     idempotency_key: str
     body_hash: str
     public_url: str
+    replay: bool = False
+    """Ordered while watching again: what is still for sale is sold, at its usual price."""
     visitor: str = ""
     source: str = "page"
     entered_by: int | None = None
@@ -94,6 +98,7 @@ class Facts:
     answered: dict[str, tuple[str, Any]]
     """key -> (hash of the order it was used for, what was answered)"""
     states: dict[int, str]
+    """A session's, with two more: `REHEARSAL`, and `REPLAY` for one that is over and can be watched again."""
     pins: dict[int, tuple[int, int]]
     """session -> (item pinned, pin)"""
     prices: dict[int, int]
@@ -163,7 +168,8 @@ _FACTS = text("""
     SELECT clock_timestamp() AS now,
     (SELECT json_agg(json_build_array(key, body_hash, answer)) FROM idempotency_key
         WHERE key = ANY(:keys)) AS answered,
-    (SELECT json_agg(json_build_array(s.id, s.state, s.pinned_id, p.id))
+    (SELECT json_agg(json_build_array(s.id, CASE WHEN s.rehearsal THEN 'rehearsal'
+            WHEN s.playback <> '' AND s.state = 'ended' THEN 'replay' ELSE s.state END, s.pinned_id, p.id))
         FROM live_session s LEFT JOIN pin p
         ON p.live_session_id = s.id AND p.item_id = s.pinned_id AND p.until IS NULL
         WHERE s.id = ANY(:sessions)) AS sessions,
@@ -221,7 +227,9 @@ def decide(basket: Basket, facts: Facts) -> Taken | MarketError:
     state = facts.states.get(basket.lineup.session_id)
     if state == LiveState.SCHEDULED:
         return SessionNotStarted()
-    if state != LiveState.LIVE:
+    if state == REHEARSAL:
+        return SessionRehearsal()
+    if state != LiveState.LIVE and not (state == REPLAY and basket.replay):
         return SessionEnded()
     short = [
         ShortLine(item.code, item.name, quantity, max(0, left))
@@ -281,8 +289,9 @@ _WRITE = text("""
         INSERT INTO order_history (subject_id, before, after, by, at)
         SELECT id, '', 'placed', entered_by, :now FROM orders
     ), payments AS (
-        INSERT INTO payment (order_id, method, state, amount, created_at)
-        SELECT id, payment_method, 'due', total, :now FROM orders
+        INSERT INTO payment (order_id, method, state, amount, advance, created_at)
+        SELECT id, payment_method, 'due', total, a.advance, :now FROM orders
+            JOIN unnest(CAST(:o_id AS bigint[]), CAST(:o_advance AS bigint[])) AS a (id, advance) USING (id)
     ), lines AS (
         INSERT INTO order_line (order_id, grade_id, deal_id, item_code, product_name, grade_name, unit,
             unit_price, quantity, amount)
@@ -327,6 +336,8 @@ class Rows:
     """What the batch inserts, as tuples in the order of the columns above."""
 
     orders: list[tuple[Any, ...]] = field(default_factory=list)
+    advances: list[int] = field(default_factory=list)
+    """Of each order, what is due before its parcel is packed."""
     lines: list[tuple[Any, ...]] = field(default_factory=list)
     movements: list[stock.Movement] = field(default_factory=list)
 
@@ -360,6 +371,7 @@ async def write(db: AsyncConnection, taken: Sequence[Taken], facts: Facts) -> No
         "p_id": purchase_ids,
         "p_code": [one.answer.purchase for one in taken],
         **columns(ORDER_COLUMNS, rows.orders),
+        "o_advance": rows.advances,
         **columns(LINE_COLUMNS, rows.lines),
         **deal_columns(taken),
         **counter_columns(sold),
@@ -431,6 +443,8 @@ def add_order(
     code = f"DL{seller.commune_code}{random_letters(6)}"
     key = secrets.token_urlsafe(15)
     total = sum(line.amount for line in lines)
+    advance = advance_of(basket, seller, lines, total)
+    rows.advances.append(advance)
     session_id = basket.lineup.session_id
     pinned, pin = facts.pins.get(session_id, (None, None))
     rows.orders.append(
@@ -454,7 +468,7 @@ def add_order(
             basket.source,
             basket.entered_by,
             basket.demo,
-            None if basket.method is Method.COD else facts.now + HOLD,
+            facts.now + HOLD if advance else None,
         )
     )
     for line in lines:
@@ -478,7 +492,7 @@ def add_order(
                 item.grade_id, 0, line.quantity, stock.Reason.RESERVED, order_id, basket.entered_by
             )
         )
-    payment = payment_answer(basket.method, PaymentState.DUE, seller, code, key, total, basket.public_url)
+    payment = payment_answer(basket.method, PaymentState.DUE, seller, code, key, advance, basket.public_url)
     return OrderAnswer(
         code=code,
         key=key,
@@ -491,20 +505,46 @@ def add_order(
     )
 
 
+def advance_of(basket: Basket, seller: SellerCard, lines: Iterable[Line], total: int) -> int:
+    """What is due before the parcel is packed: all of a transfer or card payment; of cash on delivery the
+    deposit that the seller asks for, to the full thousand.
+
+    An order that a helper typed in asks for none: its buyer has not seen a page yet, and goods held for money
+    that nobody knows of would be given back half an hour later.
+    """
+    if basket.method is not Method.COD:
+        return total
+    if basket.entered_by is not None or not (seller.deposit_percent or seller.deposit_fee):
+        return 0
+    fresh = sum(line.amount for line in lines if line.item.fresh)
+    return deposit(seller, fresh, total)
+
+
+def deposit(seller: SellerCard, fresh: int, total: int) -> int:
+    """Of `total`, `fresh` dong of it for fresh goods. None where there is no way to pay it in advance."""
+    if not (seller.bank_bin and seller.bank_account) and not seller.takes_cards:
+        return 0
+    asked = seller.deposit_fee + -(-fresh * seller.deposit_percent // 100)
+    return min(total, -(-asked // 1_000) * 1_000)
+
+
 def payment_answer(
     method: Method,
     state: PaymentState,
     seller: SellerCard,
     code: str,
     key: str,
-    total: int,
+    due: int,
     public_url: str,
 ) -> PaymentAnswer:
-    """How to pay. The card page is ours: it asks the card company when the buyer goes there, not before."""
-    answer = PaymentAnswer(method.value, state.value)
-    if method is Method.VIETQR and seller.bank_bin and seller.bank_account:
-        answer.qr = vietqr.payload(seller.bank_bin, seller.bank_account, total, code)
-    elif method is Method.CARD:
+    """How to pay what is `due` now; a deposit may come either way.
+
+    The card page is ours: it asks the card company when the buyer goes there, not before.
+    """
+    answer = PaymentAnswer(method.value, state.value, due_now=due)
+    if due and method is not Method.CARD and seller.bank_bin and seller.bank_account:
+        answer.qr = vietqr.payload(seller.bank_bin, seller.bank_account, due, code)
+    if due and (method is Method.CARD or (method is Method.COD and seller.takes_cards)):
         answer.checkout_url = f"{public_url}/orders/{code}/pay?key={key}"
     return answer
 

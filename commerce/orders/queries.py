@@ -23,7 +23,7 @@ from commerce.core.db import sessions
 from commerce.core.errors import NotFound
 from commerce.live.models import LiveSession
 from commerce.orders.models import Order, OrderHistory, OrderLine
-from commerce.payments.models import Payment
+from commerce.payments.models import CardAccount, Payment, Refund
 
 T = TypeVar("T")
 
@@ -41,6 +41,8 @@ class SellerCard:
     bank_bin: str | None
     bank_account: str | None
     takes_cards: bool
+    deposit_percent: int = 0
+    deposit_fee: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Item:
     grade_name: str
     unit: str
     seller: SellerCard
+    fresh: bool = False
 
     @property
     def name(self) -> str:
@@ -75,7 +78,7 @@ _SESSION = text("SELECT id, code, demo FROM live_session WHERE code = :code")
 _ITEMS = text("""
     SELECT i.id, i.code, i.grade_id, p.id AS product_id, p.name AS product_name, g.name AS grade_name, p.unit,
         s.id AS seller_id, s.name AS seller_name, s.commune_code, s.bank_bin, s.bank_account,
-        coalesce(c.active, false) AS takes_cards
+        coalesce(c.active, false) AS takes_cards, s.deposit_percent, s.deposit_fee, p.fresh
     FROM lineup_item i JOIN grade g ON g.id = i.grade_id JOIN product p ON p.id = g.product_id
         JOIN seller s ON s.id = p.seller_id LEFT JOIN card_account c ON c.seller_id = s.id
     WHERE i.live_session_id = :session AND i.removed_at IS NULL AND g.active
@@ -103,6 +106,8 @@ async def read_lineup(code: str) -> Lineup:
                 row.bank_bin,
                 row.bank_account,
                 row.takes_cards,
+                row.deposit_percent,
+                row.deposit_fee,
             ),
         )
         items[row.code] = Item(
@@ -114,6 +119,7 @@ async def read_lineup(code: str) -> Lineup:
             row.grade_name,
             row.unit,
             seller,
+            row.fresh,
         )
     return Lineup(session.id, session.code, session.demo, items)
 
@@ -192,6 +198,8 @@ class OrderView:
     lines: list[OrderLine]
     payment: Payment
     history: list[OrderHistory]
+    refunds: list[Refund]
+    takes_cards: bool
 
 
 async def order_by_key(db: AsyncSession, code: str, key: str) -> OrderView:
@@ -209,7 +217,10 @@ async def view(db: AsyncSession, order: Order) -> OrderView:
     history = await db.scalars(
         select(OrderHistory).where(OrderHistory.subject_id == order.id).order_by(OrderHistory.id)
     )
-    return OrderView(order, seller, list(lines), payment, list(history))
+    refunds = await db.scalars(select(Refund).where(Refund.order_id == order.id).order_by(Refund.id))
+    account = await db.get(CardAccount, order.seller_id)
+    takes_cards = account is not None and account.active
+    return OrderView(order, seller, list(lines), payment, list(history), list(refunds), takes_cards)
 
 
 @dataclass(frozen=True, slots=True)

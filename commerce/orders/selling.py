@@ -16,7 +16,7 @@ from commerce.core.roles import Identity, Role
 from commerce.core.text import mask_name
 from commerce.orders.models import ORDER_STATES, Order, OrderLine, OrderState
 from commerce.orders.service import lock_order
-from commerce.payments.models import Method, Payment, PaymentState
+from commerce.payments.models import Payment, PaymentState
 
 TO_PACK = (OrderState.PLACED, OrderState.CONFIRMED)
 UNDER_WAY = (*TO_PACK, OrderState.PACKED, OrderState.SHIPPED)
@@ -42,7 +42,7 @@ async def own_seller(db: AsyncSession, identity: Identity) -> Seller | None:
 
 
 async def to_pack(db: AsyncSession, seller_id: int, limit: int = 200) -> list[ToPack]:
-    """Oldest first: cash on delivery, and what was paid in advance. Unpaid transfers wait for their money."""
+    """Oldest first. Orders whose transfer, card payment or deposit has not come yet wait for it."""
     rows = (
         await db.execute(
             select(Order, Payment.state)
@@ -50,7 +50,7 @@ async def to_pack(db: AsyncSession, seller_id: int, limit: int = 200) -> list[To
             .where(
                 Order.seller_id == seller_id,
                 Order.state.in_(TO_PACK),
-                (Payment.method == Method.COD) | (Payment.state == PaymentState.PAID),
+                Payment.paid >= Payment.advance,
             )
             .order_by(Order.placed_at)
             .limit(limit)

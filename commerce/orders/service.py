@@ -28,7 +28,6 @@ from commerce.orders.queries import Item, Lineup, OrderView, SellerCard, order_b
 from commerce.orders.wire import (
     AddressRequest,
     OrderRequest,
-    PaymentAnswer,
     PurchaseAnswer,
     TrackedLine,
     TrackedOrder,
@@ -108,6 +107,7 @@ def check(
         note=note,
         idempotency_key="",
         body_hash=body_hash(lineup.session_code, order),
+        replay=order.replay,
         public_url=settings.public_url,
         demo=lineup.demo or settings.demo,
     )
@@ -246,29 +246,18 @@ async def close_order(
 
 
 def tracked(found: OrderView, public_url: str) -> TrackedOrder:
-    order, payment = found.order, found.payment
-    seller = SellerCard(
-        found.seller.id,
-        found.seller.name,
-        found.seller.commune_code,
-        found.seller.bank_bin,
-        found.seller.bank_account,
-        takes_cards=True,
+    order, payment, seller = found.order, found.payment, found.seller
+    card = SellerCard(
+        seller.id,
+        seller.name,
+        seller.commune_code,
+        seller.bank_bin,
+        seller.bank_account,
+        found.takes_cards,
     )
-    state = PaymentState(payment.state)
-    answer = (
-        payment_answer(
-            Method(payment.method),
-            state,
-            seller,
-            order.code,
-            order.key,
-            payment.amount - payment.paid,
-            public_url,
-        )
-        if state in (PaymentState.DUE, PaymentState.PARTIAL)
-        else PaymentAnswer(payment.method, state.value)
-    )
+    method, state = Method(payment.method), PaymentState(payment.state)
+    answer = payment_answer(method, state, card, order.code, order.key, payment.due_now, public_url)
+    answer.paid, answer.refunded = payment.paid, payment.refunded
     return TrackedOrder(
         code=order.code,
         state=order.state,

@@ -38,6 +38,8 @@ class OrderRequest(Struct):
     consent: bool = False
     """The buyer let the seller use name, phone and address for the delivery. Never pre-ticked."""
     note: str = ""
+    replay: bool = False
+    """Ordered from the replay: the session is over and its goods are still for sale, at their usual price."""
 
 
 class PaymentAnswer(Struct):
@@ -47,6 +49,10 @@ class PaymentAnswer(Struct):
     """VietQR: what the QR code says."""
     checkout_url: str | None = None
     """Card: where to pay."""
+    due_now: int = 0
+    """Whole dong that are awaited before the parcel is packed: all, a deposit, or nothing."""
+    paid: int = 0
+    refunded: int = 0
 
 
 class OrderAnswer(Struct):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 
 from litestar import get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Struct
 
 from commerce.core.errors import FieldError, Invalid
@@ -51,6 +52,12 @@ class BankFeedRequest(Struct):
 
 class CardAccountRequest(Struct):
     account: str = ""
+
+
+class CardFormView(Struct):
+    client_secret: str
+    account: str
+    """Stripe's name of the seller's account, which the form must name too."""
 
 
 class UnmatchedMoney(Struct):
@@ -104,6 +111,18 @@ async def received(
     return Taken()
 
 
+@post("/orders/{code:str}/card-form", opt=access.public, status_code=200)
+async def card_form(
+    code: FromPath[str], settings: NamedDependency[Settings], key: Annotated[str, QueryParameter()] = ""
+) -> CardFormView:
+    """For an app that shows Stripe's card form itself: the PaymentIntent of what is due.
+
+    409 `nothing_due`, `not_for_cards`; 503 `payment_unavailable`.
+    """
+    made = await cards.card_form(settings, code, key)
+    return CardFormView(made.client_secret, made.account)
+
+
 @get("/payments/unmatched", opt=money_roles)
 async def unmatched(identity: NamedDependency[Identity]) -> list[UnmatchedMoney]:
     """Money that matched no order, of the sellers this person handles money for."""
@@ -125,9 +144,9 @@ async def settle(
 @post("/orders/{code:str}/refunds", opt=money_roles, status_code=201)
 async def refund(
     code: FromPath[str], data: JSONBody[RefundRequest], identity: NamedDependency[Identity]
-) -> RefundView:
-    """Give back all or part of what was paid. 409 `refund_too_much`."""
-    return _shown(await refunds.refund_order(identity, code, data.amount, data.reason))
+) -> list[RefundView]:
+    """Give back all or part of what was paid, the way it came. 409 `refund_too_much`."""
+    return [_shown(one) for one in await refunds.refund_order(identity, code, data.amount, data.reason)]
 
 
 @get("/payments/refunds", opt=money_roles)
@@ -170,5 +189,5 @@ def _shown(row: queries.RefundRow) -> RefundView:
     return RefundView(row.id, row.order, row.seller, row.amount, row.state, row.reason, row.created_at)
 
 
-ROUTES = [bank_feed, card_account, received, unmatched, settle, refund, open_refunds, refund_done]
+ROUTES = [bank_feed, card_account, card_form, received, unmatched, settle, refund, open_refunds, refund_done]
 WEBHOOKS = [sepay, payos, stripe]

@@ -16,6 +16,7 @@ from commerce.payments.models import (
     REFUND_STATES,
     Payment,
     PaymentState,
+    Receipt,
     Refund,
     RefundHistory,
     RefundState,
@@ -34,8 +35,33 @@ async def close_payment(db: AsyncSession, order_id: int, *, by: int | None, reas
     if payment.state in (PaymentState.DUE, PaymentState.PARTIAL):
         before = PaymentState(payment.state)
         await PAYMENT_STATES.transition(db, payment.id, before, PaymentState.CANCELLED, by=by, reason=reason)
-    if left > 0:
-        await want_refund(db, payment, left, by=by, reason=reason)
+    await return_money(db, payment, left, by=by, reason=reason)
+
+
+async def return_money(
+    db: AsyncSession, payment: Payment, amount: int, *, by: int | None, reason: str
+) -> list[Refund]:
+    """`amount` of what counted goes back the way it came: one refund for each receipt it is taken from, the
+    newest first. The caller has checked the amount."""
+    made = []
+    receipts = await db.scalars(
+        select(Receipt)
+        .where(Receipt.payment_id == payment.id, Receipt.counted > 0)
+        .order_by(Receipt.id.desc())
+    )
+    for receipt in receipts.all():
+        back = await db.scalar(
+            select(func.coalesce(func.sum(Refund.amount), 0)).where(
+                Refund.receipt_id == receipt.id, Refund.of_excess.is_(False)
+            )
+        )
+        part = min(amount, receipt.counted - int(back or 0))
+        if part > 0:
+            amount -= part
+            made.append(await want_refund(db, payment, part, by=by, reason=reason, receipt_id=receipt.id))
+    if amount > 0:
+        raise AssertionError(f"payment {payment.id} counts {amount} that no receipt brought")
+    return made
 
 
 async def want_refund(
@@ -96,6 +122,20 @@ async def finish(
     if refunded == payment.paid and payment.state == PaymentState.PAID:
         await PAYMENT_STATES.transition(
             db, payment.id, PaymentState.PAID, PaymentState.REFUNDED, by=by, refunded=refunded
+        )
+    else:
+        payment.refunded = refunded
+
+
+async def take_back(db: AsyncSession, refund: Refund, payment: Payment, *, reason: str) -> None:
+    """The card company sent it and could not: the money is not with the buyer after all."""
+    await REFUND_STATES.transition(db, refund.id, RefundState.DONE, RefundState.FAILED, reason=reason)
+    if refund.of_excess:
+        return
+    refunded = payment.refunded - refund.amount
+    if payment.state == PaymentState.REFUNDED:
+        await PAYMENT_STATES.transition(
+            db, payment.id, PaymentState.REFUNDED, PaymentState.PAID, reason=reason, refunded=refunded
         )
     else:
         payment.refunded = refunded

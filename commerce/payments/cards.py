@@ -1,6 +1,7 @@
 """Cards, through Stripe: the buyer pays on Stripe's page, the money goes to the seller's own account there.
 
     pay page     asks Stripe for a Checkout Session when the buyer goes there, and remembers it
+    own form     an app that shows Stripe's card form itself asks for a PaymentIntent instead
     webhook      signed, put into the inbox and applied in one transaction; the money is counted once by the
                  name of its PaymentIntent, whichever event, retry or reconciliation tells of it
     jobs         `reconcile` asks after payments whose notice never came; `send_refunds` asks for refunds
@@ -19,7 +20,7 @@ from typing import Any
 
 import stripe
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.core.db import sessions
@@ -28,27 +29,33 @@ from commerce.core.settings import Settings
 from commerce.orders.models import Order, OrderState
 from commerce.orders.queries import order_by_key
 from commerce.orders.service import lock_order
-from commerce.payments.books import finish
-from commerce.payments.errors import NothingDue, NotSigned, PaymentUnavailable
+from commerce.payments.books import finish, take_back
+from commerce.payments.errors import NotForCards, NothingDue, NotSigned, PaymentUnavailable
 from commerce.payments.models import (
     REFUND_STATES,
     CardAccount,
     Method,
     Payment,
     PaymentState,
+    Receipt,
     Refund,
+    RefundHistory,
     RefundState,
 )
 from commerce.payments.notices import note_outcome, remember
-from commerce.payments.receiving import Credit, card_credit
+from commerce.payments.receiving import CARD, Credit, card_credit
 from commerce.payments.refunds import lock_refund
 
-SOURCE = "stripe"
+SOURCE = CARD
+LEAST, MOST = 20_000, 99_999_999  # dong: about half a dollar, and eight digits
 SHORTEST_S = 31 * 60  # Stripe refuses checkouts that end sooner than 30 minutes from now
 ASK_AFTER = timedelta(minutes=2)  # a webhook that has not come by then may never come
 AT_ONCE = 50
-PAID_EVENTS = ("checkout.session.completed", "checkout.session.async_payment_succeeded")
+SESSION_EVENTS = ("checkout.session.completed", "checkout.session.async_payment_succeeded")
+INTENT_EVENTS = ("payment_intent.succeeded",)
 REFUND_EVENTS = ("refund.created", "refund.updated", "refund.failed")
+
+AWAITING = frozenset({OrderState.PLACED, OrderState.CONFIRMED})
 
 log = structlog.get_logger()
 
@@ -80,51 +87,108 @@ def client_of(keys: Keys) -> stripe.StripeClient:
 # ---- the buyer goes to pay
 
 
-async def checkout_url(settings: Settings, code: str, key: str) -> str:
-    """Where the holder of the order's key pays. The same page again while it is open.
+@dataclass(frozen=True, slots=True)
+class Due:
+    """An order that may be paid by card now, and the account its money goes to."""
 
-    Raises `NotFound`, `NothingDue`, `PaymentUnavailable`.
-    """
+    order: Order
+    payment: Payment
+    account: str
+    client: stripe.StripeClient
+
+    def options(self, key: str = "") -> Any:
+        return {"stripe_account": self.account, **({"idempotency_key": key} if key else {})}
+
+
+async def find_due(settings: Settings, code: str, key: str) -> Due:
+    """Raises `NotFound`, `NothingDue`, `NotForCards`, `PaymentUnavailable`."""
     async with sessions.read() as db:
         found = await order_by_key(db, code, key)
         account = await db.get(CardAccount, found.order.seller_id)
     order, payment = found.order, found.payment
+    if payment.method == Method.VIETQR or not payment.due_now or order.state not in AWAITING:
+        raise NothingDue
+    if not LEAST <= payment.due_now <= MOST:
+        raise NotForCards
     keys = Keys.of(settings)
-    if payment.method != Method.CARD or payment.state != PaymentState.DUE:
-        raise NothingDue
-    if order.state != OrderState.PLACED:
-        raise NothingDue
     if keys is None or account is None or not account.active:
         raise PaymentUnavailable
-    client = client_of(keys)
-    params = _checkout(settings, order, payment)
+    return Due(order, payment, account.account, client_of(keys))
+
+
+async def checkout_url(settings: Settings, code: str, key: str) -> str:
+    """Where the holder of the order's key pays; the same page while it is open. Raises as `find_due`."""
+    due = await find_due(settings, code, key)
     try:
-        if payment.reference is not None:
-            known = await client.v1.checkout.sessions.retrieve_async(
-                payment.reference, options={"stripe_account": account.account}
-            )
-            if known.status == "open" and known.url:
-                return known.url
-            if known.status == "complete":
-                await apply_session(known.to_dict())
-                raise NothingDue
-        made = await client.v1.checkout.sessions.create_async(
+        known = await _known_session(due)
+        if (
+            known is not None
+            and known.status == "open"
+            and known.url
+            and known.amount_total == due.payment.due_now
+        ):
+            return known.url
+        if known is not None and known.payment_status == "paid" and await apply_session(known.to_dict()):
+            raise NothingDue
+        params = _checkout(settings, due.order, due.payment)
+        made = await due.client.v1.checkout.sessions.create_async(
             params=params,  # type: ignore[arg-type]
-            options={
-                "stripe_account": account.account,
-                # Two taps in the same minute ask for the same thing and get the same page.
-                "idempotency_key": f"checkout {order.code} {params['expires_at']}",
-            },
+            # Two taps in the same minute ask for the same thing and get the same page.
+            options=due.options(f"checkout {due.order.code} {due.payment.paid} {params['expires_at']}"),
         )
     except stripe.StripeError as error:
-        log.warning("stripe_unavailable", order=order.code, error=repr(error)[:300])
+        log.warning("stripe_unavailable", order=due.order.code, error=repr(error)[:300])
         raise PaymentUnavailable from error
     async with sessions.begin() as db:
-        kept = await db.get_one(Payment, payment.id, with_for_update=True)
+        kept = await db.get_one(Payment, due.payment.id, with_for_update=True)
         kept.reference = made.id
     if made.url is None:
         raise PaymentUnavailable
     return made.url
+
+
+async def _known_session(due: Due) -> stripe.checkout.Session | None:
+    if due.payment.reference is None:
+        return None
+    try:
+        return await due.client.v1.checkout.sessions.retrieve_async(
+            due.payment.reference, options=due.options()
+        )
+    except stripe.InvalidRequestError as error:
+        if error.code != "resource_missing":  # another account since, or a stand-in that has forgotten
+            raise
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class CardForm:
+    """What an app needs to show the card company's own form."""
+
+    client_secret: str
+    account: str
+
+
+async def card_form(settings: Settings, code: str, key: str) -> CardForm:
+    """A PaymentIntent for what is due; the same one while that stays the same. Raises as `find_due`."""
+    due = await find_due(settings, code, key)
+    amount = due.payment.due_now
+    try:
+        made = await due.client.v1.payment_intents.create_async(
+            params={
+                "amount": amount,  # dong have no cents
+                "currency": due.payment.currency.lower(),
+                "automatic_payment_methods": {"enabled": True},
+                "metadata": {"order": due.order.code},
+            },
+            options=due.options(f"intent {due.order.code} {due.payment.paid} {amount}"),
+        )
+    except stripe.StripeError as error:
+        log.warning("stripe_unavailable", order=due.order.code, error=repr(error)[:300])
+        raise PaymentUnavailable from error
+    async with sessions.begin() as db:
+        kept = await db.get_one(Payment, due.payment.id, with_for_update=True)
+        kept.intent = kept.intent or made.id
+    return CardForm(str(made.client_secret), due.account)
 
 
 def _checkout(settings: Settings, order: Order, payment: Payment) -> dict[str, Any]:
@@ -134,9 +198,10 @@ def _checkout(settings: Settings, order: Order, payment: Payment) -> dict[str, A
     return {
         "mode": "payment",
         "client_reference_id": order.code,
-        "success_url": back,
+        "success_url": f"{back}&paid=card",
         "cancel_url": back,
         "expires_at": ends,
+        "locale": "vi",
         "metadata": {"order": order.code},
         "payment_intent_data": {"metadata": {"order": order.code}},
         "line_items": [
@@ -144,7 +209,7 @@ def _checkout(settings: Settings, order: Order, payment: Payment) -> dict[str, A
                 "quantity": 1,
                 "price_data": {
                     "currency": payment.currency.lower(),
-                    "unit_amount": payment.amount - payment.paid,  # dong have no cents
+                    "unit_amount": payment.due_now,  # dong have no cents
                     "product_data": {"name": order.code},
                 },
             }
@@ -169,64 +234,90 @@ async def take_notice(settings: Settings, body: bytes, signature: str) -> None:
         if not await remember(db, SOURCE, event["id"], {"type": event["type"], "object": about}):
             return
         outcome = ""
-        if event["type"] in PAID_EVENTS:
+        if event["type"] in SESSION_EVENTS:
             outcome = await count_session(db, about)
+        elif event["type"] in INTENT_EVENTS:
+            outcome = await count_intent(db, about)
         elif event["type"] in REFUND_EVENTS:
             outcome = await note_refund(db, about)
         await note_outcome(db, SOURCE, event["id"], outcome)
 
 
-async def apply_session(session: Mapping[str, Any]) -> None:
+async def apply_session(session: Mapping[str, Any]) -> bool:
+    """True when its money was new to us."""
     async with sessions.begin() as db:
-        await count_session(db, session)
+        return await count_session(db, session) not in ("known", "not paid", "unknown order")
 
 
 async def count_session(db: AsyncSession, session: Mapping[str, Any]) -> str:
-    """A finished checkout: its money is counted once, by its PaymentIntent. What became of it, in a word."""
+    """A finished checkout. What became of it, in a word."""
     if session.get("payment_status") != "paid":
         return "not paid"
-    order = await lock_order(db, str(session.get("client_reference_id") or ""))
+    code = str(session.get("client_reference_id") or "")
+    return await _count(db, code, str(session["payment_intent"]), int(session["amount_total"]))
+
+
+async def count_intent(db: AsyncSession, intent: Mapping[str, Any]) -> str:
+    """A PaymentIntent that succeeded, of a checkout or of an app's own form."""
+    if intent.get("status") != "succeeded":
+        return "not paid"
+    code = str((intent.get("metadata") or {}).get("order", ""))
+    return await _count(db, code, str(intent["id"]), int(intent["amount_received"]))
+
+
+async def _count(db: AsyncSession, code: str, intent: str, amount: int) -> str:
+    order = await lock_order(db, code)
     if order is None:
         return "unknown order"
-    intent = str(session["payment_intent"])
-    payment = (await db.scalars(select(Payment).where(Payment.order_id == order.id))).one()
-    payment.reference, payment.intent = str(session["id"]), intent
-    await db.flush()
-    credit = Credit(SOURCE, intent, int(session["amount_total"]), memo=order.code)
-    receipt = await card_credit(db, credit, order)
-    return receipt.outcome if receipt else "known"
+    receipt = await card_credit(db, Credit(SOURCE, intent, amount, memo=order.code), order)
+    if receipt is None:
+        return "known"
+    if receipt.counted:
+        payment = await db.get_one(Payment, receipt.payment_id)
+        payment.intent = intent
+    return receipt.outcome
 
 
 async def reconcile(settings: Settings) -> None:
-    """Ask after payments whose notice never came. A job."""
+    """Ask after payments whose notice never came; close the pages of cancelled orders. A job."""
     keys = Keys.of(settings)
     if keys is None:
         return
     async with sessions.read() as db:
         rows = await db.execute(
-            select(Payment.reference, CardAccount.account)
+            select(Payment.reference, Payment.intent, CardAccount.account, Order.state)
             .join(Order, Order.id == Payment.order_id)
             .join(CardAccount, CardAccount.seller_id == Order.seller_id)
             .where(
-                Payment.method == Method.CARD,
-                Payment.state.in_((PaymentState.DUE, PaymentState.CANCELLED)),
-                Payment.reference.is_not(None),
+                Payment.state.in_((PaymentState.DUE, PaymentState.PARTIAL, PaymentState.CANCELLED)),
+                Payment.paid < func.greatest(Payment.advance, 1),
+                or_(Payment.reference.is_not(None), Payment.intent.is_not(None)),
                 Payment.created_at.between(func.now() - timedelta(days=2), func.now() - ASK_AFTER),
             )
+            .order_by(func.random())  # more than are asked at once all have their turn
             .limit(AT_ONCE)
         )
-        waiting = [(str(reference), str(account)) for reference, account in rows]
+        waiting = rows.all()
     client = client_of(keys)
-    for reference, account in waiting:
+    for row in waiting:
         try:
-            session = await client.v1.checkout.sessions.retrieve_async(
-                reference, options={"stripe_account": account}
-            )
+            await _ask(client, {"stripe_account": row.account}, row.reference, row.intent, row.state)
         except stripe.StripeError as error:  # one that cannot be found must not keep the others waiting
-            log.warning("checkout_not_found", checkout=reference, error=repr(error)[:300])
-            continue
-        if session.payment_status == "paid":
-            await apply_session(session.to_dict())
+            log.warning("checkout_not_found", checkout=row.reference, error=repr(error)[:300])
+
+
+async def _ask(
+    client: stripe.StripeClient, options: Any, reference: str | None, intent: str | None, state: str
+) -> None:
+    if reference is not None:
+        session = await client.v1.checkout.sessions.retrieve_async(reference, options=options)
+        await apply_session(session.to_dict())
+        if session.status == "open" and state == OrderState.CANCELLED:
+            await client.v1.checkout.sessions.expire_async(reference, options=options)
+    if intent is not None:
+        found = await client.v1.payment_intents.retrieve_async(intent, options=options)
+        async with sessions.begin() as db:
+            await count_intent(db, found.to_dict())
 
 
 # ---- money goes back
@@ -237,33 +328,52 @@ async def send_refunds(settings: Settings) -> None:
     keys = Keys.of(settings)
     if keys is None:
         return
+    # A refund that failed and is wanted again is another call: the key counts the attempts.
+    attempt = (
+        select(func.count())
+        .where(RefundHistory.subject_id == Refund.id, RefundHistory.after == RefundState.WANTED)
+        .scalar_subquery()
+    )
     async with sessions.read() as db:
         rows = await db.execute(
-            select(Refund.id, Refund.amount, Payment.intent, CardAccount.account)
-            .join(Payment, Payment.id == Refund.payment_id)
-            .join(Order, Order.id == Refund.order_id)
-            .join(CardAccount, CardAccount.seller_id == Order.seller_id)
-            .where(Refund.state == RefundState.WANTED, Payment.intent.is_not(None))
+            select(
+                Refund.id, Refund.amount, Receipt.external_id, CardAccount.account, attempt.label("attempt")
+            )
+            .join(Receipt, Receipt.id == Refund.receipt_id)
+            .join(CardAccount, CardAccount.seller_id == Receipt.seller_id)
+            .where(Refund.state == RefundState.WANTED, Receipt.source == SOURCE)
             .order_by(Refund.id)
             .limit(AT_ONCE)
         )
         wanted = rows.all()
     client = client_of(keys)
-    for refund_id, amount, intent, account in wanted:
+    for row in wanted:
         try:
             made = await client.v1.refunds.create_async(
                 params={
-                    "payment_intent": str(intent),
-                    "amount": amount,
-                    "metadata": {"refund": str(refund_id)},
+                    "payment_intent": row.external_id,
+                    "amount": row.amount,
+                    "metadata": {"refund": str(row.id)},
                 },
-                options={"stripe_account": account, "idempotency_key": f"refund {refund_id}"},
+                options={"stripe_account": row.account, "idempotency_key": f"refund {row.id} {row.attempt}"},
             )
+        except stripe.InvalidRequestError as error:  # asking again would be answered the same
+            log.warning("refund_refused", refund=row.id, error=repr(error)[:300])
+            await _note_refusal(row.id, str(error.user_message or error.code or "")[:200])
         except stripe.StripeError as error:
-            log.warning("refund_not_sent", refund=refund_id, error=repr(error)[:300])
-            continue
-        async with sessions.begin() as db:
-            await note_refund(db, made.to_dict())
+            log.warning("refund_not_sent", refund=row.id, error=repr(error)[:300])
+        else:
+            async with sessions.begin() as db:
+                await note_refund(db, made.to_dict())
+
+
+async def _note_refusal(refund_id: int, reason: str) -> None:
+    async with sessions.begin() as db:
+        refund, _ = await lock_refund(db, refund_id)
+        if refund.state == RefundState.WANTED:
+            await REFUND_STATES.transition(
+                db, refund.id, RefundState.WANTED, RefundState.FAILED, reason=reason
+            )
 
 
 async def note_refund(db: AsyncSession, about: Mapping[str, Any]) -> str:
@@ -283,8 +393,10 @@ async def note_refund(db: AsyncSession, about: Mapping[str, Any]) -> str:
         await db.refresh(refund)
     if refund.state == RefundState.SENT and status == "succeeded":
         await finish(db, refund, payment, by=None, reference=reference)
-    elif refund.state == RefundState.SENT and status in ("failed", "canceled"):
-        await REFUND_STATES.transition(
-            db, refund.id, RefundState.SENT, RefundState.FAILED, reason=str(about.get("failure_reason", ""))
-        )
+    elif status in ("failed", "canceled") and refund.reference == reference:
+        reason = str(about.get("failure_reason") or status)
+        if refund.state == RefundState.SENT:
+            await REFUND_STATES.transition(db, refund.id, RefundState.SENT, RefundState.FAILED, reason=reason)
+        elif refund.state == RefundState.DONE:
+            await take_back(db, refund, payment, reason=reason)
     return status

@@ -43,3 +43,21 @@ class PaymentUnavailable(MarketError):
     title = N_("Chưa mở được trang thẻ")
     detail = N_("Dịch vụ thẻ đang không trả lời. Bạn chưa bị trừ tiền. Xin thử lại sau ít phút.")
     retry_after = 10
+
+
+class SentByCard(MarketError):
+    """A card refund that nobody may send by hand as well."""
+
+    code = "sent_by_card"
+    status = 409
+    title = N_("Tiền tự về thẻ")
+    detail = N_("Khoản này trả bằng thẻ nên dịch vụ thẻ tự hoàn, không cần chuyển tay.")
+
+
+class NotForCards(MarketError):
+    """The card company takes no payment so small or so large."""
+
+    code = "not_for_cards"
+    status = 409
+    title = N_("Thẻ không nhận số tiền này")
+    detail = N_("Thẻ chỉ trả được từ 20.000 ₫ đến 99.999.999 ₫ mỗi đơn. Xin chọn cách trả tiền khác.")

@@ -22,7 +22,7 @@ class Method(StrEnum):
 class PaymentState(StrEnum):
     DUE = "due"
     PARTIAL = "partial"
-    """Some money came, less than asked; the order waits for the rest."""
+    """Some money came, less than the whole: the order waits for the rest, or the rest is paid on delivery."""
     PAID = "paid"
     REFUNDED = "refunded"
     """All that was paid went back."""
@@ -36,6 +36,7 @@ class Payment(Base):
     __tablename__ = "payment"
     __table_args__ = (
         CheckConstraint("amount > 0", name="amount_positive"),
+        CheckConstraint("advance BETWEEN 0 AND amount", name="advance_within_amount"),
         CheckConstraint("paid BETWEEN 0 AND amount", name="paid_within_amount"),
         CheckConstraint("refunded BETWEEN 0 AND paid", name="refunded_within_paid"),
     )
@@ -45,6 +46,9 @@ class Payment(Base):
     method: Mapped[str]
     state: Mapped[str]
     amount: Mapped[int]
+    advance: Mapped[int] = mapped_column(server_default="0")
+    """Of `amount`, what must have come before the parcel is packed: all of it for a transfer or a card, none
+    for cash on delivery, or the deposit or shipping fee that the seller asks for."""
     paid: Mapped[int] = mapped_column(server_default="0")
     """Of `amount`; what comes beyond it is a refund that is wanted, never revenue."""
     refunded: Mapped[int] = mapped_column(server_default="0")
@@ -55,6 +59,16 @@ class Payment(Base):
     intent: Mapped[str | None] = mapped_column(index=True)
     """The card company's name for the money itself: a PaymentIntent."""
     created_at: Mapped[CreatedAt]
+
+    @property
+    def left(self) -> int:
+        return self.amount - self.paid
+
+    @property
+    def due_now(self) -> int:
+        """What is awaited before the parcel is packed."""
+        open_states = (PaymentState.DUE, PaymentState.PARTIAL)
+        return max(0, self.advance - self.paid) if self.state in open_states else 0
 
 
 class PaymentHistory(History, Base):
@@ -69,7 +83,7 @@ PAYMENT_STATES = StateTable(
         _P.DUE: frozenset({_P.PARTIAL, _P.PAID, _P.CANCELLED}),
         _P.PARTIAL: frozenset({_P.PAID, _P.CANCELLED}),
         _P.PAID: frozenset({_P.REFUNDED}),
-        _P.REFUNDED: frozenset(),
+        _P.REFUNDED: frozenset({_P.PAID}),  # the card company could not give it back after all
         _P.CANCELLED: frozenset({_P.DUE}),  # late money for an expired order whose goods were still there
     },
 )
@@ -80,7 +94,7 @@ class Outcome(StrEnum):
 
     MATCHED = "matched"
     PARTIAL = "partial"
-    """Counted, but less than the order asks."""
+    """Counted, but less than the order waits for."""
     EXCESS = "excess"
     """Counted up to what was asked; the rest is a refund wanted."""
     LATE = "late"
@@ -156,10 +170,10 @@ REFUND_STATES = StateTable(
     Refund,
     RefundHistory,
     {
-        _R.WANTED: frozenset({_R.SENT, _R.DONE}),
+        _R.WANTED: frozenset({_R.SENT, _R.DONE, _R.FAILED}),
         _R.SENT: frozenset({_R.DONE, _R.FAILED}),
-        _R.FAILED: frozenset({_R.WANTED}),
-        _R.DONE: frozenset(),
+        _R.FAILED: frozenset({_R.WANTED, _R.SENT, _R.DONE}),
+        _R.DONE: frozenset({_R.FAILED}),  # cards: "succeeded" may be taken back days later
     },
 )
 OPEN_REFUND = frozenset({_R.WANTED, _R.SENT, _R.FAILED})

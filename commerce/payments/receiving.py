@@ -34,7 +34,8 @@ from commerce.payments.models import PAYMENT_STATES, Outcome, Payment, PaymentSt
 
 CODE = re.compile(r"DL\d{5}[A-HJKMNP-Z2-9]{6}")
 WAITING = (PaymentState.DUE, PaymentState.PARTIAL)
-BY_HAND = "hand"
+BY_HAND, CARD = "hand", "stripe"
+"""Sources of receipts: a person's tick, the card company."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ async def receive_by_hand(identity: Identity, code: str, note: str = "") -> None
         credit = Credit(
             BY_HAND,
             f"{payment.id}-{payment.paid}",
-            payment.amount - payment.paid,
+            payment.due_now or payment.left,
             memo=order.code,
             by=identity.person_id,
             note=note,
@@ -191,7 +192,7 @@ async def _pay(db: AsyncSession, receipt: Receipt, order: Order, payment: Paymen
         await PAYMENT_STATES.transition(
             db, payment.id, before, after, by=receipt.by, reason=reason, paid=paid
         )
-    if after is PaymentState.PAID:
+    if paid >= payment.advance:
         order.expires_at = None  # the goods wait for nothing any more
         receipt.outcome = Outcome.EXCESS if excess else Outcome.MATCHED
     else:
@@ -228,8 +229,8 @@ async def _same_money(db: AsyncSession, receipt: Receipt, payment: Payment) -> R
 
 
 async def _take_again(db: AsyncSession, order: Order, payment: Payment, amount: int) -> bool:
-    """Late money for an expired order: the whole sum, and goods still there, bring it back to life."""
-    if payment.state != PaymentState.CANCELLED or payment.paid or amount < payment.amount:
+    """Late money for an expired order: all it waited for, and goods still there, bring it back to life."""
+    if payment.state != PaymentState.CANCELLED or payment.paid or amount < payment.advance:
         return False
     lines = await db.scalars(select(OrderLine).where(OrderLine.order_id == order.id))
     wanted: Counter[int] = Counter()
