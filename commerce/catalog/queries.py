@@ -45,6 +45,7 @@ from commerce.communes.models import Commune
 from commerce.core import clock
 from commerce.core.errors import FieldError, Invalid
 from commerce.core.i18n import N_
+from commerce.core.ranking import Criterion, Ranking
 from commerce.core.roles import Identity, Role
 from commerce.core.search import has_words
 from commerce.core.text import clean, fold
@@ -53,6 +54,22 @@ PAGE_SIZE = 24  # fills whole rows of two, three and four cards
 LAST_PAGE = 10_000
 QUERY_LENGTH = 100
 SHOWN = (Product.state == ListingState.APPROVED, Seller.state == ListingState.APPROVED)
+
+SEARCH = Ranking(
+    "search",
+    N_("Kết quả tìm hàng"),
+    ties=N_("Bằng điểm thì xếp theo vần."),
+    criteria={
+        "name": Criterion(N_("Tên món có đủ các chữ cần tìm"), 2),
+        "typed": Criterion(N_("Các chữ ấy đứng liền nhau ở tên món, người bán hoặc xã"), 1),
+    },
+)
+SEASON = Ranking(
+    "season",
+    N_("Hàng đang mùa ở trang chủ"),
+    ties=N_("Hàng đang thu hoạch hoặc có sao OCOP, còn hàng. Mỗi xã một món; bốc thăm lại mỗi ngày."),
+)
+CHANNEL = Ranking("channel", N_("Gian hàng của một xã"), ties=N_("Xếp theo vần."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +125,17 @@ async def search_products(
 ) -> SearchPage:
     """One page of what is on sale. Raises `Invalid` for a commune that does not exist.
 
-    Goods whose own name has the words come first, then those of a seller or commune of that name, then the
-    rest; each group in the order of the alphabet. Nobody can buy a better place.
+    In the order of `SEARCH`. Nobody can buy a better place.
     """
     on = on or clock.today()
     found = _products(on).where(*SHOWN, *await _narrowed(db, search, on))
     total = await db.scalar(select(func.count()).select_from(found.order_by(None).subquery())) or 0
-    in_name = has_words(literal(" ").concat(Product.folded), search.q)
-    as_typed = Product.search.concat(" ").contains(f" {fold(search.q)} ")
-    nearness = case((in_name, 0), (as_typed, 1), else_=2)
+    points = SEARCH.column(
+        name=has_words(literal(" ").concat(Product.folded), search.q),
+        typed=Product.search.concat(" ").contains(f" {fold(search.q)} "),
+    )
     rows = await db.execute(
-        found.order_by(nearness, Product.sort_key, Product.id)
+        found.order_by(points.desc(), Product.sort_key, Product.id)
         .limit(PAGE_SIZE)
         .offset((search.page - 1) * PAGE_SIZE)
     )
@@ -150,6 +167,25 @@ async def products_of_commune(
 ) -> list[ProductView]:
     found = _products(on or clock.today()).where(*SHOWN, Product.commune_code == code)
     return await _views(db, (await db.execute(found.order_by(Product.sort_key).limit(limit))).all())
+
+
+async def products_near(
+    db: AsyncSession, codes: Sequence[str], limit: int, *, on: date | None = None
+) -> list[ProductView]:
+    """What these communes have in stock, the first of each before the second of any, in their order."""
+    if not codes:
+        return []
+    turn = func.row_number().over(partition_by=Product.commune_code, order_by=Product.sort_key)
+    candidates = (
+        select(Product.id, turn.label("turn"))
+        .join(Seller)
+        .where(*SHOWN, Product.commune_code.in_(codes), _in_stock())
+        .subquery()
+    )
+    place = case({code: number for number, code in enumerate(codes)}, value=Product.commune_code)
+    found = _products(on or clock.today()).join(candidates, candidates.c.id == Product.id)
+    rows = await db.execute(found.order_by(candidates.c.turn, place, Product.sort_key).limit(limit))
+    return await _views(db, rows.all())
 
 
 async def in_season(db: AsyncSession, limit: int, *, on: date | None = None) -> list[ProductView]:
@@ -293,6 +329,7 @@ async def listings(
     db: AsyncSession,
     *,
     person_id: int | None = None,
+    seller_id: int | None = None,
     commune: str | None = None,
     state: ListingState | None = None,
     on: date | None = None,
@@ -301,6 +338,8 @@ async def listings(
     query = _products(on or clock.today()).order_by(Product.id.desc()).limit(500)
     if person_id is not None:
         query = query.where(Seller.person_id == person_id)
+    if seller_id is not None:
+        query = query.where(Seller.id == seller_id)
     if commune is not None:
         query = query.where(Product.commune_code == commune)
     if state is not None:
@@ -327,6 +366,20 @@ async def _last_reasons(db: AsyncSession, ids: list[int]) -> dict[tuple[int, str
         .order_by(ProductHistory.id)
     )
     return {(line.subject_id, line.after): line.reason for (line,) in rows}
+
+
+async def seller_of(db: AsyncSession, code: str) -> Seller:
+    """Whose product it is. Raises `ProductNotFound`."""
+    query = select(Seller).join(Product, Product.seller_id == Seller.id).where(Product.code == as_code(code))
+    seller = await db.scalar(query)
+    if seller is None:
+        raise ProductNotFound
+    return seller
+
+
+async def last_reason(db: AsyncSession, product_id: int) -> str:
+    """Of the latest refusal."""
+    return (await _last_reasons(db, [product_id])).get((product_id, ListingState.REFUSED), "")
 
 
 async def recognition_history(

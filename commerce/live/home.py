@@ -6,6 +6,7 @@ They live here because the catalogue, which is below, knows nothing of live sess
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, time
 from typing import Annotated, Any
 
@@ -21,9 +22,12 @@ from commerce.catalog.queries import Search
 from commerce.catalog.views import ProductView, RegisterView, SellerCard
 from commerce.communes import queries as communes
 from commerce.communes.models import Commune
+from commerce.communes.places import commune_at, distance_km
 from commerce.core import clock
 from commerce.core.db import sessions
 from commerce.core.html import redirect
+from commerce.core.i18n import N_
+from commerce.core.ranking import Criterion, Ranking
 from commerce.core.web import AnyRequest, access, page
 from commerce.live import queries as live
 from commerce.live.models import LineupItem, LiveCounter, LiveSession, LiveState
@@ -36,6 +40,25 @@ REPLAYS_MOST = 6
 IN_SEASON = 12
 OTHERS = 4
 REGISTER_SHOWN = 6
+
+NEIGHBOURS = 7  # communes shown as near, one's own among them
+NEAR_PRODUCTS = 6
+FOLLOWED_MOST = 102
+
+ON_AIR = Ranking(
+    "on_air",
+    N_("Phiên đang phát"),
+    ties=N_("Bằng điểm thì phiên lên sóng sau đứng trước."),
+    criteria={"viewers": Criterion(N_("Mỗi người đang xem"), 1)},
+)
+COMING = Ranking("coming", N_("Phiên sắp tới"), ties=N_("Phiên bắt đầu sớm hơn đứng trước."))
+REPLAYS = Ranking("replays", N_("Phiên xem lại"), ties=N_("Phiên mới hơn đứng trước."))
+NEAR = Ranking(
+    "near",
+    N_("Gần bạn"),
+    ties=N_("Cách bằng nhau thì xếp theo vần."),
+    criteria={"km": Criterion(N_("Mỗi ki-lô-mét từ trung tâm xã bạn chọn"), -1)},
+)
 
 Card = dict[str, Any]
 
@@ -61,6 +84,72 @@ async def home(request: AnyRequest) -> Response[str]:
     )
 
 
+@get("/near", opt=access.public, include_in_schema=False)
+async def near(
+    request: AnyRequest, commune: FromQuery[str] = "", lat: FromQuery[str] = "", lon: FromQuery[str] = ""
+) -> Response[str]:
+    """What is on air, planned and on sale around a commune: the one chosen, else the one at the position,
+    which is used for this answer only and kept nowhere."""
+    point = _point(lat, lon)
+    async with sessions.read() as db:
+        known = {one.code: one for one in await communes.all_communes(db)}
+        code = commune if commune in known else None
+        if code is None and point:
+            code = await commune_at(db, *point)
+        around = _around(known[code], list(known.values())) if code else []
+        codes = [one.code for one, _ in around]
+        sessions_now = await _sessions(db, codes) if codes else {}
+        products = await catalog.products_near(db, codes, NEAR_PRODUCTS)
+        selling = await _selling_now(db)
+    cards: dict[str, Any] = await _session_cards(request, sessions_now) if sessions_now else {}
+    return page(
+        request,
+        "market/near_shown.html" if request.headers.get("HX-Request") else "market/near.html",
+        here=known[code] if code else None,
+        asked=bool(commune or point),
+        around=[{"name": one.name, "slug": one.slug, "km": km} for one, km in around],
+        communes=[(one.code, one.name) for one in known.values()],
+        on_air=cards.get("on_air", []),
+        coming=cards.get("coming", []),
+        products=[_product_card(product, selling) for product in products],
+    )
+
+
+def _point(lat: str, lon: str) -> tuple[float, float] | None:
+    try:
+        point = (float(lat), float(lon))
+    except ValueError:
+        return None
+    return point if abs(point[0]) <= 90 and abs(point[1]) <= 180 else None
+
+
+def _around(here: Commune, everywhere: list[Commune]) -> list[tuple[Commune, int]]:
+    """The commune and its neighbours with the kilometres from its middle, in the order of `NEAR`."""
+    away = [(one, distance_km((here.lat, here.lon), (one.lat, one.lon))) for one in everywhere]
+    away.sort(key=lambda pair: (-NEAR.points(km=pair[1]), pair[0].sort_key))
+    return [(one, round(km)) for one, km in away[:NEIGHBOURS]]
+
+
+@get("/followed", opt=access.public, include_in_schema=False)
+async def followed(
+    request: AnyRequest, communes_: Annotated[str, QueryParameter(name="communes")] = ""
+) -> Response[str]:
+    """A part of the home page: the communes this device follows, as its script names them."""
+    wanted = communes_.split(",")[:FOLLOWED_MOST]
+    async with sessions.read() as db:
+        known = [one for one in await communes.all_communes(db) if one.code in wanted]
+        groups = await _sessions(db, [one.code for one in known])
+    on_air = {session.commune.code for session in groups[LiveState.LIVE]}
+    cards = await _session_cards(request, groups)
+    return page(
+        request,
+        "market/followed.html",
+        on_air=cards["on_air"],
+        coming=cards["coming"],
+        communes=[_commune_card(one, on_air, {}) for one in known],
+    )
+
+
 @get("/c/{slug:str}", opt=access.public, include_in_schema=False)
 async def channel(request: AnyRequest, slug: FromPath[str]) -> Response[str]:
     """A commune's channel; a near spelling of its address leads to the right one."""
@@ -80,7 +169,6 @@ async def channel(request: AnyRequest, slug: FromPath[str]) -> Response[str]:
         **await _session_cards(request, sessions_now),
         commune={
             **_commune_card(commune, on_air, {}),
-            "code": commune.code,
             "short_name": commune.short_name,
             "former_units": [unit["name"] for unit in commune.former_units],
             "area_km2": commune.area_km2,
@@ -154,7 +242,7 @@ async def search(
         selling = await _selling_now(db)
     return page(
         request,
-        "market/search.html",
+        "market/results.html" if request.headers.get("HX-Request") else "market/search.html",
         query={"q": wanted.q, "commune": commune, "stars": stars, "seller": seller},
         products=[_product_card(product, selling) for product in found.items],
         found=found.total,
@@ -171,7 +259,9 @@ async def search(
 # ---- what is on air
 
 
-async def _sessions(db: AsyncSession, commune: str | None = None) -> dict[LiveState, list[Session]]:
+async def _sessions(
+    db: AsyncSession, commune: str | Collection[str] | None = None
+) -> dict[LiveState, list[Session]]:
     """What the public may see, in the three groups the pages show."""
     return {
         LiveState.LIVE: await live.listed(db, state=LiveState.LIVE, commune=commune, limit=ON_AIR_MOST),
@@ -187,7 +277,7 @@ async def _session_cards(request: AnyRequest, groups: dict[LiveState, list[Sessi
     viewers = await _viewers(request.app.state.bus, groups[LiveState.LIVE])
     on_air = [session_card(session, viewers[session.code]) for session in groups[LiveState.LIVE]]
     return {
-        "on_air": sorted(on_air, key=lambda card: -card["viewers"]),
+        "on_air": sorted(on_air, key=lambda card: ON_AIR.points(viewers=card["viewers"]), reverse=True),
         "coming": [session_card(session, 0) for session in groups[LiveState.SCHEDULED]],
         "replays": [session_card(session, 0) for session in groups[LiveState.ENDED]],
     }
@@ -302,6 +392,7 @@ def _product_card(product: ProductView, selling: dict[str, tuple[str, str]]) -> 
 
 def _commune_card(commune: Commune, on_air: set[str], counts: dict[str, int]) -> Card:
     return {
+        "code": commune.code,
         "name": commune.name,
         "slug": commune.slug,
         "on_air": commune.code in on_air,
@@ -332,4 +423,4 @@ def _register_card(entry: RegisterView) -> Card:
     }
 
 
-ROUTES = [home, channel, product, search]
+ROUTES = [home, near, followed, channel, product, search]

@@ -182,14 +182,16 @@ async def listed(
     db: AsyncSession,
     *,
     state: LiveState | None = None,
-    commune: str | None = None,
+    commune: str | Collection[str] | None = None,
     limit: int = LISTED_MOST,
 ) -> list[Session]:
-    """What the public may see: on air first (newest first), then coming (soonest first), then over."""
+    """What the public may see: on air first (newest first), then coming (soonest first), then over.
+    `commune`: a code, or several."""
     states = LISTED if state is None else tuple({state} & set(LISTED))
     query = _sessions().where(LiveSession.state.in_(states), LiveSession.rehearsal.is_(False))
     if commune is not None:
-        query = query.where(LiveSession.commune_code == commune)
+        wanted = [commune] if isinstance(commune, str) else list(commune)
+        query = query.where(LiveSession.commune_code.in_(wanted))
     rank = case({LiveState.LIVE.value: 0, LiveState.SCHEDULED.value: 1}, value=LiveSession.state, else_=2)
     soonest = case((LiveSession.state == LiveState.SCHEDULED, LiveSession.starts_at))
     newest = func.coalesce(LiveSession.ended_at, LiveSession.started_at)

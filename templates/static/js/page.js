@@ -72,7 +72,7 @@ async function copy(text, done) {
 
 /** Everything the market keeps on this device except the theme. */
 function forget(done) {
-  for (const name of ["buyer", "orders", "talk-name"]) localStorage.removeItem(name);
+  for (const name of ["buyer", "orders", "talk-name", "near"]) localStorage.removeItem(name);
   sessionStorage.clear();
   toast(done);
 }
@@ -123,6 +123,9 @@ document.addEventListener("input", async (event) => {
   const none = document.getElementById(`${box.dataset.filter}-none`);
   if (none) none.hidden = shown > 0;
 });
+
+// Bells are looked at once the page is there; they are never what somebody waits for.
+if (document.getElementById("following-words")) addEventListener("load", () => import("./following.js"));
 
 if ("serviceWorker" in navigator && isSecureContext) {
   addEventListener("load", () => navigator.serviceWorker.register("/sw.js").catch(() => {}));

@@ -1,5 +1,6 @@
 // The service worker: our own static files and the page for "no network". Nothing else is ever kept:
-// pages, orders and answers of the API always come from the market itself.
+// pages, orders and answers of the API always come from the market itself. It also shows what the market
+// pushes to this device.
 
 const FILES = "files-1";
 const SHELTER = "offline-1"; // the page for "no network" with all that it shows
@@ -54,4 +55,32 @@ self.addEventListener("fetch", (event) => {
   } else if (request.mode === "navigate") {
     event.respondWith(fetch(request).catch(async () => (await caches.match(OFFLINE)) || Response.error()));
   }
+});
+
+// ---- what is pushed: {title, body, url, tag}
+
+self.addEventListener("push", (event) => {
+  const told = event.data?.json();
+  if (!told) return;
+  event.waitUntil(
+    self.registration.showNotification(told.title, {
+      body: told.body,
+      tag: told.tag,
+      renotify: true,
+      icon: "/static/icons/icon-192.png",
+      badge: "/static/icons/icon-192.png",
+      data: { url: told.url },
+    }),
+  );
+});
+
+self.addEventListener("notificationclick", (event) => {
+  event.notification.close();
+  const url = new URL(event.notification.data.url, self.location.origin);
+  event.waitUntil(
+    self.clients.matchAll({ type: "window" }).then((open) => {
+      const there = open.find((one) => new URL(one.url).pathname === url.pathname);
+      return there ? there.focus() : self.clients.openWindow(url.href);
+    }),
+  );
 });
