@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from commerce.core.db import Base, CreatedAt, Id, sessions
 CHANNEL = "outbox"
 BATCH = 500  # rows a claim; one topic's function sees at most so many at once
 LEASE_S = 60  # longer than any function may take; after it another worker tries
+PACE_S = 0.1  # from one delivery to the next: in a rush, what came together is told together
 POLL_S = 1.0  # the slow poll, for rows that became due or whose NOTIFY was lost
 MAX_ATTEMPTS = 12  # with pauses doubling from 1 s to 10 min this is about an hour
 
@@ -100,6 +102,7 @@ class Relay:
         listener = asyncio.create_task(self._listen(stop))
         try:
             while not stop.is_set():
+                began = time.monotonic()
                 try:
                     delivered = await self.deliver_due()
                 except Exception as error:
@@ -108,6 +111,7 @@ class Relay:
                 if delivered < BATCH:
                     with contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(self._wake.wait(), POLL_S)
+                    await asyncio.sleep(began + PACE_S - time.monotonic())
                     self._wake.clear()
         finally:
             listener.cancel()

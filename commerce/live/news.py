@@ -15,6 +15,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import nlargest
 
 import structlog
 
@@ -151,7 +152,7 @@ class Newsroom:
                 hidden = [str(one) for one in sorted(news.hidden)]
                 frames.append((room, protocol.Comments(comments=comments, hidden=hidden)))
             if news.orders:
-                newest = await queries.recent_orders(db, session.id, ids=news.orders, limit=ORDERS_SHOWN)
+                newest = await queries.recent_orders(db, session.id, ids=nlargest(ORDERS_SHOWN, news.orders))
                 frames += [(staff_room(room), _order_frame(order)) for order in reversed(newest)]
         return frames
 
