@@ -10,9 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import select, text
 
+from commerce.analytics import outside as reach
 from commerce.core import clock
 from commerce.core.db import Sessions
 from commerce.core.settings import Settings
+from commerce.core.storage import Storage
 from commerce.live import candidates, outside, queries
 from commerce.live.candidates import claim
 from commerce.live.listening import Listener, allowance_renewed
@@ -427,3 +429,52 @@ async def test_of_several_pages_one_is_chosen(
     async with sessions.read() as db:
         assert await outside.connected(db, scene.commune) == {}
         assert (await db.scalars(select(NetworkAccount.tokens))).all() == [""]  # forgotten
+
+
+# ---- figures
+
+
+async def test_figures_are_read_apart_and_take_each_other_s_place(
+    settings: Settings, sessions: Sessions, world: Networks, listener: Listener, scene: Scene
+) -> None:
+    for network in ("facebook", "youtube"):
+        await connect(settings, scene, world, network)
+    page, channel = world.pages[PAGE].videos[0], world.channels[CHANNEL].videos[0]
+    page.reach, page.views, channel.views = 700_000, 150_000, 4_000
+    now = clock.now()
+    await steps(listener, now, seconds=2)  # finds the broadcasts
+    assert await reach.read_figures(listener, now=now) == 2
+    assert await reach.read_figures(listener, now=now + timedelta(seconds=30)) == 0
+    assert await figures(sessions) == {"facebook": (700_000, 150_000), "youtube": (None, 4_000)}
+    page.views = 160_000
+    assert await reach.read_figures(listener, now=now + timedelta(minutes=6)) == 2
+    assert (await figures(sessions))["facebook"] == (700_000, 160_000)
+    async with sessions.begin() as db:
+        assert len((await db.execute(text("SELECT id FROM outside_reach"))).all()) == 2
+        await db.execute(text("UPDATE live_session SET state = 'ended', ended_at = now()"))
+        await db.execute(text("UPDATE outside_reach SET withdrawn_at = now() WHERE network = 'youtube'"))
+    page.views = 170_000
+    assert await reach.read_figures(listener, now=now + timedelta(minutes=20)) == 2
+    assert await reach.read_figures(listener, now=now + timedelta(minutes=40)) == 0
+    assert await figures(sessions) == {"facebook": (700_000, 170_000)}  # what was withdrawn stays away
+
+
+async def figures(sessions: Sessions) -> dict[str, tuple[int | None, int | None]]:
+    async with sessions.read() as db:
+        session = await db.scalar(text("SELECT id FROM live_session"))
+        return {one.network: (one.reach, one.views) for one in await reach.of_session(db, session)}
+
+
+async def test_a_screenshot_goes_before_an_api(
+    settings: Settings, sessions: Sessions, world: Networks, listener: Listener, scene: Scene
+) -> None:
+    await connect(settings, scene, world, "facebook")
+    world.pages[PAGE].videos[0].views = 10
+    now = clock.now()
+    await steps(listener, now, seconds=2)
+    png = b"\x89PNG\r\n\x1a\n" + b"0" * 32
+    await reach.report(
+        scene.host, Storage(settings), scene.code, network="facebook", reach=500, views=90, proof=png
+    )
+    assert await reach.read_figures(listener, now=now + timedelta(minutes=6)) == 1
+    assert await figures(sessions) == {"facebook": (500, 90)}

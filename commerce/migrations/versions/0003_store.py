@@ -80,7 +80,7 @@ VIEWS = {
             o.network, o.reach, o.views, o.at AS reported_at, o.by IS NULL AS read_from_api
         FROM outside_reach o JOIN session_rollup r USING (live_session_id)
         JOIN live_session s ON s.id = o.live_session_id WHERE COUNTED AND o.withdrawn_at IS NULL
-        ORDER BY o.live_session_id, o.network, o.at DESC, o.id DESC
+        ORDER BY o.live_session_id, o.network, o.by IS NULL, o.at DESC, o.id DESC
     """,
 }
 
