@@ -21,7 +21,7 @@ from commerce.live.listening import Listener, allowance_renewed
 from commerce.live.models import Comment, NetworkAccount, NetworkListening, NetworkQuota
 from commerce.live.networks import Account, Tokens
 from commerce.live.networks.settings import networks
-from commerce.live.networks.simulator.server import addresses, create_simulator
+from commerce.live.networks.simulator.server import create_simulator
 from commerce.live.networks.simulator.state import FACEBOOK_PAGE, Networks, Video
 from tests.live import scene as scenes
 from tests.live.scene import Scene
@@ -40,7 +40,7 @@ def world() -> Networks:
 
 @pytest.fixture
 def environ(environ: dict[str, str]) -> dict[str, str]:
-    return environ | addresses(BASE)
+    return environ | {"CHOPHIEN_NETWORKS_STAND_IN": BASE}
 
 
 @pytest.fixture

@@ -5,4 +5,8 @@ rights, proof of the program's secret, cursors that end, error codes, allowances
 that run out and are taken back, the page on which an owner says yes.
 
     python -m commerce.live.networks.simulator --port 12112
+
+A market reads them with CHOPHIEN_NETWORKS_STAND_IN=http://127.0.0.1:12112.
 """
+
+APP_SECRET = "app-secret"  # noqa: S105 - of a stand-in

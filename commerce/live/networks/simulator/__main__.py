@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 import uvicorn
 
-from commerce.live.networks.simulator.server import addresses, create_simulator
+from commerce.live.networks.simulator.server import create_simulator
 from commerce.live.networks.simulator.state import Networks
 
 
@@ -12,12 +12,11 @@ from commerce.live.networks.simulator.state import Networks
 @click.option("--page", default="Trang thử", show_default=True, help="Name of the Facebook Page.")
 @click.option("--channel", default="Kênh thử", show_default=True, help="Name of the YouTube channel.")
 def main(port: int, page: str, channel: str) -> None:
-    """Run the stand-ins for Facebook and YouTube, each with one owner who is live; prints the settings."""
+    """Run the stand-ins for Facebook and YouTube, each with one owner who is live; prints the setting."""
     world = Networks()
     world.go_live(world.add_page("7001", page))
     world.go_live(world.add_channel("UC8001", channel))
-    for name, value in addresses(f"http://127.0.0.1:{port}").items():
-        click.echo(f"{name}={value}")
+    click.echo(f"CHOPHIEN_NETWORKS_STAND_IN=http://127.0.0.1:{port}")
     uvicorn.run(create_simulator(world), host="127.0.0.1", port=port, log_level="warning")
 
 

@@ -380,18 +380,3 @@ def create_simulator(world: Networks) -> Litestar:
     app.state.world = world
     app.state.began = time.time()
     return app
-
-
-def addresses(base: str, secret: str = "app-secret") -> dict[str, str]:  # noqa: S107 - of a stand-in
-    """CHOPHIEN_* for a market that reads these stand-ins."""
-    return {
-        "CHOPHIEN_FACEBOOK_APP_ID": "1001",
-        "CHOPHIEN_FACEBOOK_APP_SECRET": secret,
-        "CHOPHIEN_FACEBOOK_API": f"{base}/graph",
-        "CHOPHIEN_FACEBOOK_DIALOG": f"{base}/dialog",
-        "CHOPHIEN_YOUTUBE_CLIENT_ID": "1002",
-        "CHOPHIEN_YOUTUBE_CLIENT_SECRET": secret,
-        "CHOPHIEN_YOUTUBE_API": f"{base}/youtube/v3",
-        "CHOPHIEN_YOUTUBE_CONSENT": f"{base}/google/consent",
-        "CHOPHIEN_YOUTUBE_TOKEN": f"{base}/google/token",
-    }

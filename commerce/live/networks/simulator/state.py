@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+
+from commerce.live.networks.simulator import APP_SECRET
 
 FACEBOOK_PAGE, YOUTUBE_PAGE = 25, 200  # entries an answer holds at most, fewer than the originals
 
@@ -57,7 +60,7 @@ class Token:
 class Networks:
     """Both networks. Tests reach in and change things; `answered` counts requests by path."""
 
-    app_secret: str = "app-secret"  # noqa: S105 - of a stand-in
+    app_secret: str = APP_SECRET
     pages: dict[str, Owned] = field(default_factory=dict)
     channels: dict[str, Owned] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
@@ -75,7 +78,8 @@ class Networks:
     """Google's access tokens."""
     away: bool = False
     """Everything is answered 503."""
-    _numbers: Iterator[int] = field(default_factory=lambda: iter(range(1, 10_000_000)))
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(time.time_ns() // 1_000_000))
+    """Of videos and comments: never again those from before a restart."""
 
     # ---- furnishing
 
