@@ -47,6 +47,30 @@ class SoldOut(MarketError):
         }
 
 
+class NoShippingDay(MarketError):
+    """No day within season and packing capacity takes all of it; nothing was ordered."""
+
+    code = "no_shipping_day"
+    status = 409
+    title = N_("Chưa có ngày gửi hàng")
+    detail = N_(
+        "Chưa đặt được: không còn ngày nào gói kịp chừng này trong mùa ({short}). "
+        "Xin đặt ít hơn, hoặc để lại lời mua sỉ nếu cần nhiều."
+    )
+
+    def __init__(self, lines: Sequence[ShortLine]) -> None:
+        self.lines = list(lines)
+        super().__init__(short=", ".join(f"{line.product}: {line.left}/{line.wanted}" for line in lines))
+
+    def extra(self, lang: str) -> dict[str, Any]:
+        return {
+            "lines": [
+                {"product": line.product, "name": line.name, "wanted": line.wanted, "left": line.left}
+                for line in self.lines
+            ]
+        }
+
+
 class TotalChanged(MarketError):
     """The buyer was shown another total than the prices that hold now make."""
 

@@ -18,19 +18,20 @@ import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from commerce.catalog import stock
-from commerce.core import outbox
+from commerce.catalog import packing, stock
+from commerce.core import clock, outbox
 from commerce.core.errors import MarketError
 from commerce.live.models import LiveState
 from commerce.orders.errors import (
     IdempotencyConflict,
+    NoShippingDay,
     SessionEnded,
     SessionNotStarted,
     SessionRehearsal,
@@ -107,6 +108,7 @@ class Facts:
     """by item"""
     bought: Counter[tuple[int, str]] = field(default_factory=Counter)
     """units by (deal, phone), of deals with a limit a buyer"""
+    calendar: packing.Calendar = field(default_factory=lambda: packing.Calendar(clock.today(), {}))
 
     def earlier(self, basket: Basket) -> Outcome | None:
         """What the basket's key was answered before, if it was used before."""
@@ -138,6 +140,8 @@ class Taken:
 
     basket: Basket
     lines: list[Line]
+    days: dict[int, date]
+    """When a seller's parcel leaves, of sellers whose goods have a shipping day."""
     answer: PurchaseAnswer = field(default_factory=lambda: PurchaseAnswer("", []))
 
 
@@ -195,6 +199,9 @@ async def read_facts(db: AsyncConnection, baskets: Sequence[Basket]) -> Facts:
     items = {item.id: item for basket in baskets for item, _ in basket.lines}
     grades = sorted({item.grade_id for item in items.values()})
     levels = await stock.lock(db, grades)
+    rationed = {item.product_id for item in items.values() if item.plan and item.plan.per_day is not None}
+    if rationed:
+        await packing.lock(db, rationed)
     asked = {
         "keys": [basket.idempotency_key for basket in baskets],
         "sessions": sorted({basket.lineup.session_id for basket in baskets}),
@@ -211,6 +218,8 @@ async def read_facts(db: AsyncConnection, baskets: Sequence[Basket]) -> Facts:
         free={grade: level.free for grade, level in levels.items()},
         deals={item: Deal(*deal) for item, *deal in found.deals or ()},
     )
+    plans = {item.product_id: item.plan for item in items.values() if item.plan}
+    facts.calendar = await packing.read(db, plans, facts.now)
     limited = [deal.id for deal in facts.deals.values() if deal.per_buyer is not None]
     if limited:
         phones = sorted({basket.buyer_phone for basket in baskets})
@@ -238,6 +247,9 @@ def decide(basket: Basket, facts: Facts) -> Taken | MarketError:
     ]
     if short:
         return SoldOut(short)
+    days = shipping_days(basket.lines, facts.calendar)
+    if isinstance(days, NoShippingDay):
+        return days
     lines = [price_line(basket, item, quantity, facts) for item, quantity in basket.lines]
     total = sum(line.amount for line in lines)
     if basket.shown_total is not None and basket.shown_total != total:
@@ -247,7 +259,39 @@ def decide(basket: Basket, facts: Facts) -> Taken | MarketError:
         if line.deal is not None:
             line.deal.left -= line.quantity
             facts.bought[line.deal.id, basket.buyer_phone] += line.quantity
-    return Taken(basket, lines)
+    for seller_id, day in days.items():
+        mine = [one for one in basket.lines if one[0].seller.id == seller_id]
+        facts.calendar.take(units_by_product(mine), day)
+    return Taken(basket, lines, days)
+
+
+def units_by_product(lines: Iterable[tuple[Item, int]]) -> dict[int, int]:
+    units: Counter[int] = Counter()
+    for item, quantity in lines:
+        units[item.product_id] += quantity
+    return units
+
+
+def shipping_days(
+    lines: Sequence[tuple[Item, int]], calendar: packing.Calendar
+) -> dict[int, date] | NoShippingDay:
+    """By seller, the earliest day on which all of the order can leave; none for goods without such days."""
+    days: dict[int, date] = {}
+    for seller_id in {item.seller.id for item, _ in lines}:
+        mine = [(item, quantity) for item, quantity in lines if item.seller.id == seller_id]
+        planned = [one for one in mine if one[0].plan and one[0].plan.matters(calendar.today)]
+        if not planned:
+            continue
+        units = units_by_product(mine)
+        day = calendar.day_for(units)
+        if day is None:
+            most = {item.product_id: calendar.most(item.product_id) for item, _ in planned}
+            over = [one for one in planned if units[one[0].product_id] > most[one[0].product_id]] or planned
+            return NoShippingDay(
+                [ShortLine(item.code, item.name, wanted, most[item.product_id]) for item, wanted in over]
+            )
+        days[seller_id] = day
+    return days
 
 
 def price_line(basket: Basket, item: Item, quantity: int, facts: Facts) -> Line:
@@ -276,14 +320,15 @@ _WRITE = text("""
     ), orders AS (
         INSERT INTO "order" (id, code, key, purchase_id, seller_id, live_session_id, pin_id, total,
             payment_method, buyer_name, buyer_phone, province_code, commune_code, street, note, visitor,
-            source, entered_by, demo, expires_at, state, consent_at, placed_at)
+            source, entered_by, demo, expires_at, ship_on, state, consent_at, placed_at)
         SELECT o.*, 'placed', :now, :now FROM unnest(CAST(:o_id AS bigint[]), CAST(:o_code AS text[]),
             CAST(:o_key AS text[]), CAST(:o_purchase AS bigint[]), CAST(:o_seller AS bigint[]),
             CAST(:o_session AS bigint[]), CAST(:o_pin AS bigint[]), CAST(:o_total AS bigint[]),
             CAST(:o_method AS text[]), CAST(:o_name AS text[]), CAST(:o_phone AS text[]),
             CAST(:o_province AS text[]), CAST(:o_commune AS text[]), CAST(:o_street AS text[]),
             CAST(:o_note AS text[]), CAST(:o_visitor AS text[]), CAST(:o_source AS text[]),
-            CAST(:o_by AS bigint[]), CAST(:o_demo AS boolean[]), CAST(:o_expires AS timestamptz[])) AS o
+            CAST(:o_by AS bigint[]), CAST(:o_demo AS boolean[]), CAST(:o_expires AS timestamptz[]),
+            CAST(:o_ship AS date[])) AS o
         RETURNING id, payment_method, total, entered_by
     ), histories AS (
         INSERT INTO order_history (subject_id, before, after, by, at)
@@ -323,7 +368,7 @@ _WRITE = text("""
 ORDER_COLUMNS = (
     *("o_id", "o_code", "o_key", "o_purchase", "o_seller", "o_session", "o_pin", "o_total", "o_method"),
     *("o_name", "o_phone", "o_province", "o_commune", "o_street", "o_note", "o_visitor", "o_source"),
-    *("o_by", "o_demo", "o_expires"),
+    *("o_by", "o_demo", "o_expires", "o_ship"),
 )
 LINE_COLUMNS = (
     *("l_order", "l_grade", "l_deal", "l_code", "l_name", "l_grade_name", "l_unit", "l_price"),
@@ -364,7 +409,9 @@ async def write(db: AsyncConnection, taken: Sequence[Taken], facts: Facts) -> No
         one.answer.purchase = "PH" + random_letters(8)
         for seller, lines in parts:
             order_id = next(order_ids)
-            one.answer.orders.append(add_order(rows, one.basket, seller, lines, order_id, purchase_id, facts))
+            ship_on = one.days.get(seller.id)
+            order = add_order(rows, one.basket, seller, lines, order_id, purchase_id, facts, ship_on)
+            one.answer.orders.append(order)
             add_sold(sold[one.basket.lineup.session_id], order_id, lines)
     values = {
         "now": facts.now,
@@ -382,6 +429,7 @@ async def write(db: AsyncConnection, taken: Sequence[Taken], facts: Facts) -> No
     if await db.scalar(_WRITE, values) != len(taken):
         raise KeyTaken
     await stock.apply(db, rows.movements)
+    await packing.write(db, facts.calendar)
     for session_id, one_sold in sorted(sold.items()):
         payload = {
             "live_session_id": session_id,
@@ -438,6 +486,7 @@ def add_order(
     order_id: int,
     purchase_id: int,
     facts: Facts,
+    ship_on: date | None,
 ) -> OrderAnswer:
     """The rows of one order, and what its buyer is told."""
     code = f"DL{seller.commune_code}{random_letters(6)}"
@@ -469,6 +518,7 @@ def add_order(
             basket.entered_by,
             basket.demo,
             facts.now + HOLD if advance else None,
+            ship_on,
         )
     )
     for line in lines:
@@ -502,6 +552,7 @@ def add_order(
         currency="VND",
         payment=payment,
         track_url=f"{basket.public_url}/orders/{code}?key={key}",
+        ship_on=ship_on,
     )
 
 

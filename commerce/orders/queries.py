@@ -12,12 +12,13 @@ import hmac
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.catalog.models import Bank, Seller
+from commerce.catalog.packing import Plan
 from commerce.communes.models import Commune
 from commerce.core.db import sessions
 from commerce.core.errors import NotFound
@@ -63,6 +64,9 @@ class Item:
     def name(self) -> str:
         return f"{self.product_name} ({self.grade_name})" if self.grade_name else self.product_name
 
+    plan: Plan | None = None
+    """Of goods with a season or a packing capacity; at most a second old, which nobody is misled by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lineup:
@@ -77,6 +81,7 @@ _SESSION = text("SELECT id, code, demo FROM live_session WHERE code = :code")
 
 _ITEMS = text("""
     SELECT i.id, i.code, i.grade_id, p.id AS product_id, p.name AS product_name, g.name AS grade_name, p.unit,
+        p.harvest_from, p.harvest_to, p.capacity_per_day,
         s.id AS seller_id, s.name AS seller_name, s.commune_code, s.bank_bin, s.bank_account,
         coalesce(c.active, false) AS takes_cards, s.deposit_percent, s.deposit_fee, p.fresh
     FROM lineup_item i JOIN grade g ON g.id = i.grade_id JOIN product p ON p.id = g.product_id
@@ -120,8 +125,15 @@ async def read_lineup(code: str) -> Lineup:
             row.unit,
             seller,
             row.fresh,
+            plan=plan_of(row),
         )
     return Lineup(session.id, session.code, session.demo, items)
+
+
+def plan_of(row: Any) -> Plan | None:
+    if row.harvest_from is None and row.harvest_to is None and row.capacity_per_day is None:
+        return None
+    return Plan(row.product_id, row.harvest_from, row.harvest_to, row.capacity_per_day)
 
 
 async def read_communes(_: str) -> frozenset[str]:

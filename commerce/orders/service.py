@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.catalog import stock
+from commerce.catalog import packing, stock
 from commerce.communes.models import Commune
 from commerce.core import outbox, phone
 from commerce.core.db import sessions
@@ -228,7 +228,9 @@ async def close_order(
     Raises `WrongState` when the order is past it.
     """
     before = OrderState(order.state)
-    await ORDER_STATES.transition(db, order.id, before, after, by=by, reason=reason, expires_at=None)
+    await ORDER_STATES.transition(
+        db, order.id, before, after, by=by, reason=reason, expires_at=None, ship_on=None
+    )
     lines = (await db.scalars(select(OrderLine).where(OrderLine.order_id == order.id))).all()
     held: Counter[int] = Counter()
     deals: Counter[int] = Counter()
@@ -238,6 +240,8 @@ async def close_order(
             deals[line.deal_id] += line.quantity
     await close_payment(db, order.id, by=by, reason=reason)
     await stock.release(db, held, order_id=order.id, by=by)
+    if order.ship_on is not None:
+        await packing.give_back(db, held, order.ship_on)
     for deal_id, units in sorted(deals.items()):
         await db.execute(update(Deal).where(Deal.id == deal_id).values(taken=Deal.taken - units))
     if order.live_session_id is not None:
@@ -280,6 +284,7 @@ def tracked(found: OrderView, public_url: str) -> TrackedOrder:
         ],
         payment=answer,
         history=[TrackedStep(step.after, step.at, step.reason) for step in found.history],
+        ship_on=order.ship_on,
         cancellable=order.state in BUYER_MAY_CANCEL,
         demo=order.demo,
     )

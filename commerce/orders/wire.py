@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from msgspec import Struct, field
 
@@ -65,6 +65,8 @@ class OrderAnswer(Struct):
     currency: str
     payment: PaymentAnswer
     track_url: str
+    ship_on: date | None = None
+    """The day the parcel leaves, of goods with a season or a packing capacity."""
 
 
 class PurchaseAnswer(Struct):
@@ -101,6 +103,7 @@ class TrackedOrder(Struct):
     lines: list[TrackedLine]
     payment: PaymentAnswer
     history: list[TrackedStep]
+    ship_on: date | None
     cancellable: bool
     demo: bool
 

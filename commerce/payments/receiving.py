@@ -21,7 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.catalog import stock
+from commerce.catalog import packing, stock
 from commerce.catalog.models import Seller
 from commerce.core.db import sessions
 from commerce.core.errors import NotFound
@@ -236,11 +236,15 @@ async def _take_again(db: AsyncSession, order: Order, payment: Payment, amount: 
     wanted: Counter[int] = Counter()
     for line in lines:
         wanted[line.grade_id] += line.quantity
-    try:
-        await stock.reserve(db, wanted, order_id=order.id)
-    except stock.OutOfStock:
+    if stock.shortages(await stock.lock(db, wanted), wanted):
         return False
+    fits, day = await packing.book_again(db, wanted)
+    if not fits:
+        return False
+    await stock.reserve(db, wanted, order_id=order.id)
     reason = "money came late"
-    await ORDER_STATES.transition(db, order.id, OrderState.EXPIRED, OrderState.PLACED, reason=reason)
+    await ORDER_STATES.transition(
+        db, order.id, OrderState.EXPIRED, OrderState.PLACED, reason=reason, ship_on=day
+    )
     await PAYMENT_STATES.transition(db, payment.id, PaymentState.CANCELLED, PaymentState.DUE, reason=reason)
     return True
