@@ -127,6 +127,11 @@ document.addEventListener("input", async (event) => {
 // Bells are looked at once the page is there; they are never what somebody waits for.
 if (document.getElementById("following-words")) addEventListener("load", () => import("./following.js"));
 
+// Where a session is shown to visitors, that it was seen is counted (people at work are not its public).
+if (!document.body.classList.contains("place")) {
+  addEventListener("load", () => import("./beacons.js").then(({ countSessions }) => countSessions(document.body)));
+}
+
 if ("serviceWorker" in navigator && isSecureContext) {
   addEventListener("load", () => navigator.serviceWorker.register("/sw.js").catch(() => {}));
 }
