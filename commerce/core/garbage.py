@@ -1,8 +1,8 @@
 """Python's garbage collector, told what it cannot know: that this is a server.
 
 Nearly everything is freed by reference counts; the collector is only there for rings. With its defaults it
-looks at the young objects every 700 allocations, which is twice a request, and now and then at everything: the
-half million objects of the program itself, a fifth of a second in which nobody is served. Measured under
+looks at the young objects every 700 allocations, which is twice a request, and now and then at everything:
+the half million objects of the program itself, a fifth of a second in which nobody is served. Measured under
 orders it took a third of a web process's time.
 """
 

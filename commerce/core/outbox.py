@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 import structlog
-from sqlalchemy import Index, func, insert, select, text
+from sqlalchemy import Index, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -67,10 +67,17 @@ class Message:
 Handler = Callable[[Sequence[Message]], Awaitable[None]]
 
 
+_EMIT = text("""
+    WITH news AS (
+        INSERT INTO outbox (topic, payload) VALUES (:topic, CAST(:payload AS jsonb)) RETURNING topic
+    ) SELECT pg_notify(:channel, topic) FROM news
+""")
+
+
 async def emit(db: AsyncSession | AsyncConnection, topic: str, payload: dict[str, Any]) -> None:
     """Tell the worker, if and only if this transaction commits."""
-    await db.execute(insert(OutboxMessage).values(topic=topic, payload=payload))
-    await db.execute(select(func.pg_notify(CHANNEL, topic)))
+    values = {"topic": topic, "payload": msgspec.json.encode(payload).decode(), "channel": CHANNEL}
+    await db.execute(_EMIT, values)
 
 
 _CLAIM = text("""

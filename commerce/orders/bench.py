@@ -7,12 +7,10 @@ anything was sold that was not there (`oversold`) or answered 201 and not kept (
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
 import random
-import time
 import urllib.request
 import uuid
 from collections import Counter
@@ -34,17 +32,13 @@ from commerce.core.embedded import temporary_folder
 from commerce.core.settings import Settings
 from commerce.core.supervisor import Market, Plan
 from commerce.live.models import LineupItem, LiveCounter, LiveSession
-from commerce.orders.desk import desk_engine
-from commerce.orders.placing import Basket, place
-from commerce.orders.queries import read_lineup
-from commerce.orders.service import body_hash, check
+from commerce.orders import floor
 from commerce.orders.wire import AddressRequest, BuyerRequest, LineRequest, OrderRequest
 
 SESSION = "BENCH"
 COMMUNE = "24505"
 PRICE = 185_000
 PLENTY = 10_000_000
-FLOOR_CONNECTIONS = 8
 Report = Callable[[str], None]
 
 
@@ -169,40 +163,6 @@ def known_stall(url: str, products: int) -> Stall:
     return Stall(shown["code"], dict(list(offers.items())[:products]), code)
 
 
-# ---- the floor
-
-
-async def floor(settings: Settings, stall: Stall, seconds: float) -> float:
-    """Orders a second at one transaction an order: the desk's own statements, without desk and HTTP."""
-    lineup = await read_lineup(stall.session)
-    engine = desk_engine(settings.database_url)
-    stop = time.perf_counter() + seconds
-    placed = 0
-
-    async def one_by_one() -> None:
-        nonlocal placed
-        async with engine.connect() as connection:
-            while time.perf_counter() < stop:
-                basket = _basket(settings, lineup, stall)
-                async with connection.begin():
-                    await place(connection, [basket])
-                placed += 1
-
-    try:
-        await asyncio.gather(*(one_by_one() for _ in range(FLOOR_CONNECTIONS)))
-    finally:
-        await engine.dispose()
-    return placed / seconds
-
-
-def _basket(settings: Settings, lineup: Any, stall: Stall) -> Basket:
-    order = stall.order()
-    basket = check(settings, order, lineup, frozenset({stall.commune}), trusted=False)
-    basket.idempotency_key = uuid.uuid4().hex
-    basket.body_hash = body_hash(stall.session, order)
-    return basket
-
-
 # ---- the run
 
 
@@ -271,8 +231,8 @@ async def bench_own(
         result["cpu_us_per_order"] = {
             kind: round((after[kind] - before.get(kind, 0)) / max(1, kept) * 1e6) for kind in sorted(after)
         }
-        report("the floor: one transaction an order")
-        result["floor_per_s"] = round(await floor(settings, stall, min(5.0, seconds)))
+        report("the floor: one transaction an order, by PostgreSQL's own pgbench")
+        result |= await floor.measure(settings, stall.session, stall.order(), min(6.0, seconds))
         return result
     finally:
         await sessions.close()
