@@ -180,6 +180,9 @@ def _run_market(data_dir: Path, port: int, **sizes: Any) -> None:
 
 def _print_demo(url: str) -> None:
     click.echo(f"  the live session   {url}/live/{DEMO_SESSION}")
+    click.echo(
+        "  cards to try       4242 4242 4242 4242 pays, 4000 0000 0000 9995 has no money, any date and CVC"
+    )
     click.echo(f"  sign in            {url}/login   password {DEMO_PASSWORD}")
     for role, phone in DEMO_PEOPLE.items():
         click.echo(f"    {role:<10} {phone}   {url}/{'office' if role == 'officer' else role}")
@@ -271,6 +274,7 @@ def video(data_dir: Path, port: int, index: int) -> None:
         trusted_proxies=tuple(settings.extra.get("TRUSTED_PROXIES", "").replace(",", " ").split()),
         low_rendition=settings.extra.get("VIDEO_360P") == "1",
         low_latency=settings.extra.get("VIDEO_LOW_LATENCY", "1") == "1",
+        private_targets=settings.extra.get("VIDEO_PRIVATE_TARGETS") == "1",
     )
     serve(config)
 

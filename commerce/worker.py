@@ -4,6 +4,7 @@
     ticker    the counts of every live session once a second; one process of the market leads
     ingest    visits and page events from the wire's streams into PostgreSQL
     jobs      `JOBS`: housekeeping at intervals, by the leader
+    listener  comments of other networks while sessions are on air, by the leader
     push      reminders and news of followed communes to phones, by the leader
 
 Any number of workers may run; each part is correct with several and survives both engines being away.
@@ -24,7 +25,7 @@ import structlog
 import uvloop
 from sqlalchemy import text
 
-from commerce.analytics import ingest, reports, retention, rollup
+from commerce.analytics import ingest, outside, reports, retention, rollup
 from commerce.analytics.ingest import Ingest
 from commerce.core import garbage, heartbeat, logging
 from commerce.core.db import sessions
@@ -32,10 +33,13 @@ from commerce.core.leader import lead
 from commerce.core.outbox import Handler, Relay
 from commerce.core.settings import Settings
 from commerce.following import service as following
+from commerce.live import replays
+from commerce.live.listening import Listener
 from commerce.live.news import Newsroom
 from commerce.live.ticker import Ticker
 from commerce.live.video import Pictures
 from commerce.orders.expiry import expire_orders
+from commerce.orders.terms import keep_terms
 from commerce.payments import cards
 from streaming.bus import Bus
 
@@ -46,11 +50,12 @@ STOP_WITHIN_S = 5.0
 log = structlog.get_logger()
 
 
-def topics(newsroom: Newsroom, moved: Handler) -> Mapping[str, Handler]:
+def topics(newsroom: Newsroom, moved: Handler, outlets: Handler) -> Mapping[str, Handler]:
     """Who does what with which news. Every topic that is emitted anywhere is here."""
     return {
         "live.changed": newsroom.changed,
         "live.moved": moved,
+        "live.outlets": outlets,
         "live.ordered": newsroom.ordered,
     }
 
@@ -80,6 +85,7 @@ def forget(what: str, statement: str) -> Job:
 JOBS: Sequence[Job] = (
     Job("make partitions ahead", 6 * 3600, ingest.make_partitions_ahead),
     Job("expire orders", 10, expire_orders),
+    Job("keep what was agreed on", 5, keep_terms),
     Job("roll up sessions", 10, rollup.refresh_due),
     Job("forget raw rows after 13 months", 24 * 3600, retention.forget_job),
     Job("open this week's reports", 6 * 3600, reports.open_regular_job),
@@ -88,18 +94,25 @@ JOBS: Sequence[Job] = (
     forget("idempotency keys", "DELETE FROM idempotency_key WHERE at < now() - interval '24 hours'"),
     forget("taps", "DELETE FROM tap WHERE at < now() - interval '2 days'"),
     forget("push notices", "DELETE FROM push_notice WHERE due_at < now() - interval '7 days'"),
+    # Keys of other networks have no business here once the session is over.
+    forget(
+        "outlets",
+        "DELETE FROM outlet o USING live_session s WHERE s.id = o.live_session_id "
+        "AND s.ended_at < now() - interval '1 day'",
+    ),
     forget("sign-ins", "DELETE FROM sign_in WHERE expires_at < now() - interval '7 days'"),
     # Dead news stays long enough for somebody to look at it.
     forget("dead news", "DELETE FROM outbox WHERE dead_at < now() - interval '30 days'"),
 )
 
 
-def jobs_of(settings: Settings) -> Sequence[Job]:
+def jobs_of(settings: Settings, pictures: Pictures) -> Sequence[Job]:
     """All jobs: those above, and those that talk to services named in the settings."""
     return (
         *JOBS,
         Job("send card refunds", 15, partial(cards.send_refunds, settings)),
         Job("ask after card payments", 60, partial(cards.reconcile, settings)),
+        Job("delete recordings whose time is over", 3600, partial(replays.delete_due, pictures)),
     )
 
 
@@ -132,10 +145,12 @@ class Worker:
         self.newsroom = Newsroom(self.bus)
         self.ticker = Ticker(self.newsroom)
         self.pictures = Pictures(settings)
-        self.relay = Relay(topics(self.newsroom, self.pictures.moved))
+        self.listener = Listener(settings)
+        self.relay = Relay(topics(self.newsroom, self.pictures.moved, self.pictures.outlets))
         self.ingest = Ingest(self.bus, self.name)
         self.leading = False
-        self.jobs = jobs_of(settings)
+        self.jobs = jobs_of(settings, self.pictures)
+        self.assembler = replays.Assembler(self.pictures, settings)
         self._changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -145,7 +160,18 @@ class Worker:
         others = [
             asyncio.create_task(part)
             for part in (
-                lead(LEADER, [self._note_leading, self.ticker.run, self._run_jobs, self._keep_telling]),
+                lead(
+                    LEADER,
+                    [
+                        self._note_leading,
+                        self.ticker.run,
+                        self._run_jobs,
+                        self._keep_telling,
+                        self.listener.run,
+                        partial(outside.follow_figures, self.listener),
+                        self.assembler.run,
+                    ],
+                ),
                 self.newsroom.mend(),
                 self.ingest.run(),
                 self.pictures.follow(stop),
@@ -163,6 +189,7 @@ class Worker:
         await self.newsroom.turn.close()
         await self.bus.close()
         await self.pictures.close()
+        await self.listener.close()
         for error in failed:
             assert error is not None
             raise error  # a fault of ours: loud, and the supervisor starts the process anew

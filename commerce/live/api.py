@@ -19,7 +19,7 @@ from commerce.core.i18n import N_, translate
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access
-from commerce.live import beacons, comments, queries, service, wire
+from commerce.live import beacons, broadcast, comments, queries, service, wire
 from commerce.live.beacons import Beacon
 from commerce.live.checklist import checklist
 from commerce.live.models import LiveState
@@ -352,4 +352,5 @@ ROUTES = [
     stop_deal,
     hide_comment,
     show_comment,
+    *broadcast.API,
 ]

@@ -25,6 +25,9 @@ class Condition:
     met: bool = False
 
 
+REHEARSED = ("commune", "title", "lineup", "one_voice")
+"""What a rehearsal needs: nobody buys there, so verification, rules and papers can still be under way."""
+
 ONE_VOICE = Condition("one_voice", N_("Xã đang có một phiên khác lên sóng. Xin kết thúc phiên đó trước."))
 
 
@@ -55,7 +58,7 @@ async def checklist(db: AsyncSession, live_session_id: int) -> list[Condition]:
         )
     ).all()
     shown = [p for p in products if p.state == ListingState.APPROVED and p.papers_checked_at is not None]
-    return [
+    conditions = [
         Condition(
             "identity",
             N_("Danh tính người dẫn chưa được xác minh. Xin nhờ cán bộ xã xác minh."),
@@ -85,6 +88,7 @@ async def checklist(db: AsyncSession, live_session_id: int) -> list[Condition]:
         ),
         Condition(ONE_VOICE.name, ONE_VOICE.message, others_live == 0),
     ]
+    return [one for one in conditions if not session.rehearsal or one.name in REHEARSED]
 
 
 async def _count(db: AsyncSession, table: type, *where: ColumnElement[bool]) -> int:

@@ -97,3 +97,31 @@ class DealTooMany(MarketError):
     status = 409
     title = N_("Không đủ hàng")
     detail = N_("Chỉ còn {left} để bán. Xin đặt số lượng ưu đãi bằng hoặc ít hơn.")
+
+
+class OutletNotFound(NotFound):
+    title = N_("Không tìm thấy kênh")
+    detail = N_("Kênh này không còn trong phiên. Xin tải lại trang.")
+
+
+class RecordingNotFound(NotFound):
+    title = N_("Không có bản ghi")
+    detail = N_("Phiên này không có bản ghi hình, hoặc bản ghi đã được xoá.")
+
+
+class RecordingHeld(MarketError):
+    """Kept by law until an authority releases it."""
+
+    code = "recording_held"
+    status = 409
+    title = N_("Bản ghi đang được giữ lại")
+    detail = N_("Bản ghi này được giữ theo yêu cầu của cơ quan quản lý nên chưa xoá được.")
+
+
+class RecordingKept(MarketError):
+    """Only rehearsals are deleted on request; what the public saw is kept for its time."""
+
+    code = "recording_kept"
+    status = 409
+    title = N_("Bản ghi phải được lưu giữ")
+    detail = N_("Bản ghi của phiên bán hàng được lưu đến hết hạn theo luật. Chỉ bản phát thử xoá được ngay.")

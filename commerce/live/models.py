@@ -51,8 +51,8 @@ class LiveSession(Base):
     """Address of the picture's HLS playlist; empty while no picture has come."""
     rehearsal: Mapped[bool] = mapped_column(server_default=text("false"))
     stream_key: Mapped[int] = mapped_column(server_default="0")
-    """Generation of the stream key for OBS and the like; 0: none was asked for. The key itself is derived from
-    it and stored nowhere."""
+    """Generation of the stream key for OBS and the like; 0: none was asked for. The key itself is derived
+    from it and stored nowhere."""
     taken_down_reason: Mapped[str] = mapped_column(server_default="")
     taken_down_issuer: Mapped[str] = mapped_column(server_default="")
     """Who ordered it, in words: an authority or an officer; who pressed the button is in the history."""

@@ -33,7 +33,7 @@ from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.spliced import Spliced
 from commerce.core.web import AnyRequest, access, page, redirect
-from commerce.live import comments, queries, service
+from commerce.live import broadcast, comments, queries, replays, service
 from commerce.live.checklist import checklist
 from commerce.live.errors import NotReady
 from commerce.live.models import LiveState
@@ -74,7 +74,7 @@ async def session_page(
     async with room.rendering:  # once, however many come while it is done
         body = room.bodies.get(language)
         if body is None:
-            text = render(request, "market/session.html", **await _context(room))
+            text = render(request, "market/session.html", **await _context(room, settings))
             body = room.bodies[language] = Spliced(text, (LIVE_URL, ORDER_KEY))
     return _answer(request, settings, room, visitor, body)
 
@@ -89,7 +89,7 @@ async def session_response(
     **form: Any,
 ) -> Response[bytes]:
     """The page made for this request alone; `form`, `errors`, `problem` of an order that was not taken."""
-    text = render(request, "market/session.html", **(await _context(room) | form))
+    text = render(request, "market/session.html", **(await _context(room, settings) | form))
     body = Spliced(text, (LIVE_URL, ORDER_KEY))
     return _answer(request, settings, room, visitor, body, status)
 
@@ -130,11 +130,14 @@ async def comment_form(
     return redirect(f"/live/{code.upper()}#talk")
 
 
-async def _context(room: Room) -> dict[str, Any]:
+async def _context(room: Room, settings: Settings) -> dict[str, Any]:
+    session = room.session
     async with sessions.read() as db:
         communes = [(c.code, c.name) for c in await all_communes(db)]
+        replay = await replays.replay(db, session.id) if session.state == LiveState.ENDED else None
     return {
-        "session": _session(room.session),
+        "session": _session(session, settings),
+        "replay": msgspec.to_builtins(broadcast.replay_out(settings, session, replay)) if replay else None,
         "snapshot": msgspec.to_builtins(room.snapshot),
         "lineup": _goods(room.lines, room.sellers),
         "live_url": LIVE_URL if room.session.has_room else "",
@@ -148,7 +151,10 @@ async def _context(room: Room) -> dict[str, Any]:
     }
 
 
-def _session(session: Session) -> dict[str, Any]:
+def _session(session: Session, settings: Settings | None = None) -> dict[str, Any]:
+    """`settings`: for who also shows the picture."""
+    base = broadcast.media_base(settings, session.code) if settings else ""
+    playback = f"{base}index.m3u8" if base and queries.playback_url(session) else None
     return {
         "code": session.code,
         "title": session.title,
@@ -160,10 +166,10 @@ def _session(session: Session) -> dict[str, Any]:
         "starts_at": session.starts_at,
         "started_at": session.started_at,
         "ended_at": session.ended_at,
-        "picture_url": f"/media/{session.code}/poster.jpg" if queries.playback_url(session) else None,
+        "picture_url": f"{base}poster.jpg" if playback else None,
         "art": session.poster,
-        "playback_url": queries.playback_url(session) if session.state == LiveState.LIVE else None,
-        "replay_url": queries.playback_url(session) if session.state == LiveState.ENDED else None,
+        "playback_url": playback if session.state == LiveState.LIVE else None,
+        "replay_url": playback if session.state == LiveState.ENDED else None,
         "reason": session.taken_down_reason,
         "rehearsal": session.rehearsal,
     }
@@ -277,6 +283,7 @@ class PlanForm(msgspec.Struct):
     title: str = ""
     day: str = ""
     time: str = ""
+    rehearsal: str = ""
 
 
 @get("/host/new", opt=staff)
@@ -292,7 +299,9 @@ async def plan(
 ) -> Response[str]:
     try:
         starts_at = _moment(data.day, data.time)
-        made = await service.schedule_session(identity, data.commune, title=data.title, starts_at=starts_at)
+        made = await service.schedule_session(
+            identity, data.commune, title=data.title, starts_at=starts_at, rehearsal=data.rehearsal == "1"
+        )
     except Invalid as error:
         return await _plan(request, identity, data, error)
     return redirect(f"/host/{made.code}/lineup")
@@ -328,10 +337,16 @@ async def console(
     async with sessions.read() as db:
         orders = await queries.recent_orders(db, session.id)
         conditions = await checklist(db, session.id) if session.state == LiveState.SCHEDULED else []
+    if session.state in (LiveState.SCHEDULED, LiveState.LIVE):
+        news = await request.app.state.pictures.status(identity, code)
+        more = await broadcast.outlets_context(settings, session, news) | {"recording": None}
+    else:
+        more = await broadcast.recording_context(request, settings, session)
     return page(
         request,
         "host/console.html",
-        session=_session(session),
+        session=_session(session, settings),
+        **more,
         snapshot=msgspec.to_builtins(room.snapshot),
         gmv=session.gmv,
         lineup=[_console_line(line) for line in room.lines],
@@ -548,4 +563,5 @@ ROUTES = [
     lineup_form,
     act,
     hide,
+    *broadcast.PAGES,
 ]

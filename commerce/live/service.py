@@ -135,6 +135,35 @@ async def schedule_session(
     return session
 
 
+async def rehearse(identity: Identity, code: str) -> LiveSession:
+    """A rehearsal of this session: private, with the same goods on the table, ready to begin.
+
+    Raises `Forbidden`, `SessionNotFound`.
+    """
+    async with sessions.read() as db:
+        planned = await db.scalar(select(LiveSession).where(LiveSession.code == code.upper()))
+        if planned is None:
+            raise SessionNotFound(code=code[:24])
+        rows = await db.execute(
+            select(Product.code, Grade.name, LineupItem.code)
+            .join(Grade, Grade.product_id == Product.id)
+            .join(LineupItem, LineupItem.grade_id == Grade.id)
+            .where(LineupItem.live_session_id == planned.id, LineupItem.removed_at.is_(None))
+            .order_by(LineupItem.position)
+        )
+        offers = [Offer(product, grade, item) for product, grade, item in rows]
+    made = await schedule_session(
+        identity,
+        planned.commune_code,
+        title=planned.title,
+        starts_at=clock.now(),
+        host_id=planned.host_id,
+        rehearsal=True,
+    )
+    await set_lineup(identity, made.code, offers)
+    return made
+
+
 async def edit_session(
     identity: Identity, code: str, *, title: str | None = None, starts_at: datetime | None = None
 ) -> LiveSession:

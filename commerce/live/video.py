@@ -20,10 +20,12 @@ from commerce.core.i18n import N_
 from commerce.core.outbox import Message
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
+from commerce.live import outlets
 from commerce.live.errors import SessionNotFound
 from commerce.live.models import LiveSession, LiveState
 from streaming.video.archive import Archive, ArchiveSettings
 from streaming.video.delivery import Delivery
+from streaming.video.restream import seal
 from streaming.video.studio import NoVideoProcess, Studio
 from streaming.video.wire import News, Wire, WireAway
 
@@ -57,6 +59,7 @@ class Pictures:
     """One process's hold on the video side: opened once, closed at its end."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.wire = Wire(settings.valkey_url)
         self.archive = Archive(archive_settings(settings))
         self.studio = Studio(self.wire, self.archive, settings.secret_key)
@@ -102,6 +105,17 @@ class Pictures:
         by.must(found.commune_code, Role.HOST, Role.HELPER)
         return found
 
+    async def status(self, by: Identity, code: str) -> News | None:
+        """How the picture was within the last half minute; None when nothing came or the wire is away.
+
+        Raises `SessionNotFound`, `Forbidden`.
+        """
+        found = await self._run_by(by, code)
+        try:
+            return await self.studio.status(found.code)
+        except WireAway:
+            return None
+
     # ---- in the worker
 
     async def follow(self, stop: asyncio.Event) -> None:
@@ -134,6 +148,7 @@ class Pictures:
                 select(LiveSession.code, LiveSession.state).where(LiveSession.id.in_(ids))
             )
             states = [(row.code, row.state) for row in rows]
+        await self._carry_outlets(ids)
         for code, state in states:
             if state == LiveState.ENDED:
                 await self.studio.end(code)
@@ -141,6 +156,26 @@ class Pictures:
                 await self.studio.take_down(code)
             elif state == LiveState.LIVE:
                 await self.studio.reopen(code)
+
+    async def outlets(self, messages: Sequence[Message]) -> None:
+        """Topic `live.outlets`: {live_session_id}; its stream key or the networks it goes to have changed."""
+        await self._carry_outlets({message.payload["live_session_id"] for message in messages})
+
+    async def _carry_outlets(self, ids: set[int]) -> None:
+        """Brings the wire into line with what is true. A stream key opens nothing before the session is on
+        air, and a rehearsal goes nowhere else."""
+        async with sessions.read() as db:
+            live = await db.scalars(
+                select(LiveSession).where(LiveSession.id.in_(ids), LiveSession.state == LiveState.LIVE)
+            )
+            found = [
+                (one, [] if one.rehearsal else await outlets.targets(db, self.settings, one.id))
+                for one in live
+            ]
+        for session, targets in found:
+            if session.stream_key:
+                await self.studio.stream_key(session.code, session.stream_key)
+            await self.studio.send_to(session.code, seal(self.settings.secret_key, targets))
 
 
 async def show_picture(code: str) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from litestar import Response, get, post
+from litestar import Response, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter, URLEncodedBody
-from markupsafe import Markup
 
 from commerce.communes import provinces
 from commerce.communes.queries import search_communes
@@ -16,7 +15,7 @@ from commerce.core.db import sessions
 from commerce.core.errors import Invalid, MarketError
 from commerce.core.i18n import current_language, translate
 from commerce.core.settings import Settings
-from commerce.core.text import fold, mask_phone
+from commerce.core.text import fold
 from commerce.core.web import AnyRequest, access, page, redirect
 from commerce.live.pages import session_response
 from commerce.live.queries import Line
@@ -24,10 +23,8 @@ from commerce.live.rooms import Room, rooms
 from commerce.live.visitors import source_of
 from commerce.orders import service, words
 from commerce.orders.errors import TotalChanged
-from commerce.orders.models import BUYER_MAY_CANCEL, OrderState
-from commerce.orders.queries import OrderView, Siblings, order_by_key, siblings, snapshots
+from commerce.orders.queries import snapshots
 from commerce.orders.wire import AddressRequest, BuyerRequest, LineRequest, OrderRequest
-from commerce.payments import vietqr
 from commerce.payments.models import Method, PaymentState
 
 FIELDS = {
@@ -213,133 +210,4 @@ def faults(error: MarketError, order: OrderRequest, data: dict[str, str]) -> dic
     }
 
 
-# ---- the order's page
-
-
-@get("/orders/{code:str}", opt=access.public)
-async def order_page(
-    request: AnyRequest,
-    code: FromPath[str],
-    settings: NamedDependency[Settings],
-    key: KeyQuery = "",
-    fresh: KeyQuery = "",
-) -> Response[str]:
-    """The order, for whoever holds its key; anybody else finds nothing here."""
-    async with sessions.read() as db:
-        found = await order_by_key(db, code, key)
-        around = await siblings(db, found.order)
-        commune = found.order.commune_code
-        if found.order.province_code == provinces.OURS:
-            commune = await service.commune_name(db, commune)
-    return page(request, "market/order.html", **order_context(found, around, commune, settings, fresh == "1"))
-
-
-@post("/orders/{code:str}/cancel", opt=access.public, status_code=303)
-async def cancel_form(
-    code: FromPath[str], data: URLEncodedBody[dict[str, str]], settings: NamedDependency[Settings]
-) -> Response[str]:
-    key = data.get("key", "")
-    await service.cancel_order(code, key, data.get("reason", ""), public_url=settings.public_url)
-    return redirect(f"/orders/{code.upper()}?{urlencode({'key': key})}")
-
-
-def order_context(
-    found: OrderView, around: Siblings, commune: str, settings: Settings, fresh: bool
-) -> dict[str, Any]:
-    order, seller = found.order, found.seller
-    place = [order.street, commune, provinces.NAMES.get(order.province_code, order.province_code)]
-    return {
-        "order": {
-            "code": order.code,
-            "key": order.key,
-            "state": order.state,
-            "placed_at": order.placed_at,
-            "total": order.total,
-            "note": order.note,
-            "cancellable": order.state in BUYER_MAY_CANCEL,
-            "payment": payment_context(found, around.bank, settings),
-        },
-        "lines": [
-            {
-                "code": line.item_code,
-                "name": line.product_name,
-                "grade": line.grade_name,
-                "quantity": line.quantity,
-                "unit": line.unit,
-                "unit_price": line.unit_price,
-                "amount": line.amount,
-            }
-            for line in found.lines
-        ],
-        "seller": {
-            "name": seller.name,
-            "phone": seller.phone,
-            "address": seller.address,
-            "registration": seller.registration,
-        },
-        "buyer": {
-            "name": order.buyer_name,
-            "phone_masked": mask_phone(order.buyer_phone),
-            "address": ", ".join(part for part in place if part),
-        },
-        "steps": steps(found),
-        "session": around.session,
-        "others": [
-            {"code": code, "url": f"/orders/{code}?{urlencode({'key': key})}", "seller": name}
-            for code, key, name in around.orders
-        ],
-        "fresh": fresh,
-    }
-
-
-def payment_context(found: OrderView, bank: str | None, settings: Settings) -> dict[str, Any]:
-    order, seller, payment = found.order, found.seller, found.payment
-    state = PaymentState(payment.state)
-    qr = None
-    left = payment.amount - payment.paid
-    if payment.method == Method.VIETQR and state in OWED and seller.bank_bin and seller.bank_account:
-        text = vietqr.payload(seller.bank_bin, seller.bank_account, left, order.code)
-        qr = Markup(vietqr.svg(text))  # noqa: S704 - our own drawing, no text of others in it
-    card = payment.method == Method.CARD and state in OWED and order.state == OrderState.PLACED
-    return {
-        "method": payment.method,
-        "label": translate(words.METHOD[Method(payment.method)]),
-        "state": state.value,
-        "state_label": translate(words.PAYMENT[state]),
-        "qr_svg": qr,
-        "left": left,
-        "memo": order.code,
-        "bank": bank,
-        "account": seller.bank_account,
-        "holder": seller.bank_holder,
-        "expires_at": order.expires_at,
-        "checkout_url": f"/orders/{order.code}/pay?{urlencode({'key': order.key})}" if card else None,
-    }
-
-
-WAY = (OrderState.PLACED, OrderState.CONFIRMED, OrderState.PACKED, OrderState.SHIPPED, OrderState.DELIVERED)
-
-
-def steps(found: OrderView) -> list[dict[str, Any]]:
-    """What happened, what is now, and, while it goes well, what is to come."""
-    state = OrderState(found.order.state)
-    done = [
-        {
-            "title": translate(words.STATE[OrderState(step.after)]),
-            "at": step.at,
-            "note": None,
-            "state": "done",
-        }
-        for step in found.history
-    ]
-    if done:
-        done[-1]["state"] = "now"
-    if state not in WAY:
-        return done
-    later = WAY[WAY.index(state) + 1 :]
-    return done + [
-        {"title": translate(words.STATE[one]), "at": None, "note": None, "state": "later"} for one in later
-    ]
-
-
-ROUTES = [order_form, order_page, cancel_form]
+ROUTES = [order_form]

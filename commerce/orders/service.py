@@ -108,6 +108,7 @@ def check(
         idempotency_key="",
         body_hash=body_hash(lineup.session_code, order),
         replay=order.replay,
+        replay=order.replay,
         public_url=settings.public_url,
         demo=lineup.demo or settings.demo,
     )

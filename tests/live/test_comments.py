@@ -58,7 +58,7 @@ def _no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def tell(newsroom: Newsroom) -> None:
-    relay = Relay(topics(newsroom, nowhere))
+    relay = Relay(topics(newsroom, nowhere, nowhere))
     while await relay.deliver_due():
         pass
 

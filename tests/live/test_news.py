@@ -29,7 +29,7 @@ from tests.live.scene import nowhere
 
 
 async def deliver(newsroom: Newsroom) -> None:
-    relay = Relay(topics(newsroom, nowhere))
+    relay = Relay(topics(newsroom, nowhere, nowhere))
     while await relay.deliver_due():
         pass
 

@@ -50,7 +50,7 @@ def emitted() -> set[str]:
 async def test_every_topic_that_is_emitted_is_heard(bus: Bus) -> None:
     found = emitted()
     assert {"live.changed", "live.ordered"} <= found
-    assert found <= set(topics(Newsroom(bus), nowhere))
+    assert found <= set(topics(Newsroom(bus), nowhere, nowhere))
 
 
 async def test_what_is_old_is_forgotten_and_the_rest_stays(sessions: Sessions) -> None:

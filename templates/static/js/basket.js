@@ -11,6 +11,7 @@ export class Basket {
   /** `offers`: Map of code -> {code, grade, product, unit, price, deal, left}; `words`: sentences of the page. */
   constructor(data, offers, words) {
     this.code = data.code;
+    this.replay = Boolean(data.replay);
     this.offers = offers;
     this.words = words;
     this.lines = new Map();
@@ -249,6 +250,7 @@ export class Basket {
       payment: this.form.elements.payment.value,
       note: this.form.elements.note.value.trim(),
       shown_total: this.total(),
+      ...(this.replay && { replay: true }),
       consent: true,
     };
   }

@@ -4,7 +4,7 @@
 //   await cast.prepare()         asks for camera and microphone, shows the preview
 //   await cast.measure()         kbit/s of the line upwards; start() does it if nobody did
 //   await cast.start()           on air; start({ take: true }) also where another device sends now
-//   cast.flip()  cast.mute(true)  cast.stop()  cast.close()
+//   cast.flip()  cast.mute(true)  cast.stop()  cast.off()  cast.close()
 //
 // address    async () => ({ url }) or string: where to send, with a fresh ticket. Asked before every attempt to
 //            connect, since a session may have moved to another process
@@ -276,7 +276,8 @@ export function createBroadcast({ address, measureAddress, preview = null, words
     change({ phase: "ready", lag: 0 });
   }
 
-  function close() {
+  /** The camera itself goes off; prepare() opens it again. */
+  function off() {
     stop();
     meter?.close();
     stream?.getTracks().forEach((track) => {
@@ -284,9 +285,9 @@ export function createBroadcast({ address, measureAddress, preview = null, words
       track.stop();
     });
     stream = null;
+    meter = null;
     if (preview) preview.srcObject = null;
-    document.removeEventListener("visibilitychange", seen);
-    change({ phase: "off", level: 0 });
+    change({ phase: "off", level: 0, problem: null });
   }
 
   // ---- every second: loudness, lag, and whether the line carries what we send
@@ -377,9 +378,11 @@ export function createBroadcast({ address, measureAddress, preview = null, words
     stop,
     flip,
     mute,
+    off,
     close() {
       clearInterval(ticking);
-      close();
+      document.removeEventListener("visibilitychange", seen);
+      off();
     },
   };
 }

@@ -8,6 +8,8 @@ import { formatMoney, formatNumber, pageData, toast } from "./page.js";
 const ORDERS_KEPT = 50;
 const COMMENTS_KEPT = 200;
 const MONEY_EVERY_MS = 2000;
+const PICTURE_EVERY_MS = 3000;
+const NUMBERS = new Set(["price", "quantity", "minutes", "chapter"]);
 
 const data = pageData("console-data");
 const words = data.words;
@@ -25,7 +27,7 @@ document.addEventListener("submit", async (event) => {
   if (button.getAttribute("aria-busy") === "true") return; // a nervous thumb
   button.setAttribute("aria-busy", "true");
   const body = {};
-  for (const [name, value] of new FormData(form)) body[name] = /^\d+$/.test(value) && name !== "product" ? Number(value) : value;
+  for (const [name, value] of new FormData(form)) body[name] = NUMBERS.has(name) ? Number(value) : value;
   try {
     const method = form.dataset.method || "POST";
     const answer = await fetch(form.dataset.api, {
@@ -47,6 +49,7 @@ document.addEventListener("submit", async (event) => {
 function done(form) {
   form.closest("dialog")?.close();
   if (form.dataset.then === "reload") location.reload();
+  if (form.dataset.then === "outlets") drawOutlets();
   const deal = form.closest("details.deal");
   if (deal) {
     deal.open = false;
@@ -65,6 +68,47 @@ document.addEventListener("click", (event) => {
   }
   if (part.dataset.part === "talk") comments.scrollTop = comments.scrollHeight;
 });
+
+// ---- OBS and other networks
+
+const outlets = find("outlets");
+
+/** The part anew, as the server has it; what stands open stays open, and the camera is not disturbed. */
+async function drawOutlets() {
+  const answer = await fetch(outlets.dataset.partOf, { headers: { "HX-Request": "true" } }).catch(() => null);
+  if (!answer?.ok) return;
+  const open = [...outlets.querySelectorAll("details[open]")].map((one) => one.id);
+  outlets.replaceChildren(...new DOMParser().parseFromString(await answer.text(), "text/html").body.childNodes);
+  for (const id of open) find(id)?.setAttribute("open", "");
+}
+
+async function lookAtPicture() {
+  if (document.visibilityState !== "visible" || !outlets.querySelector("details[open]")) return;
+  const answer = await fetch(`${data.api}/picture`).catch(() => null);
+  if (!answer?.ok) return;
+  const picture = await answer.json();
+  if (picture.source === "rtmp" && picture.state !== "none") {
+    outlets.querySelector("[data-picture]").textContent =
+      picture.text || `${picture.width}×${picture.height} · ${formatNumber(picture.kbit_per_s)} kbit/s`;
+  }
+  for (const outlet of picture.outlets) {
+    const line = outlets.querySelector(`[data-outlet="${outlet.id}"]`);
+    if (!line) continue;
+    line.dataset.state = outlet.state;
+    line.querySelector("[data-outlet-text]").textContent = outlet.text;
+  }
+}
+
+outlets?.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-reveal]");
+  if (!button) return;
+  const secret = outlets.querySelector("[data-secret]");
+  const shown = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(shown));
+  secret.textContent = shown ? secret.dataset.secret : "•".repeat(16);
+});
+if (outlets) setInterval(lookAtPicture, PICTURE_EVERY_MS);
+if (document.querySelector("[data-waiting]")) setTimeout(() => location.reload(), 4000);
 
 // ---- what the room says
 

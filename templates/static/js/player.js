@@ -4,6 +4,7 @@
 //   player.play()                      starts, muted when the browser insists
 //   player.unmute()  player.saveData(true)  player.soundOnly(true)  player.pictureInPicture()
 //   player.seek(moment)                a replay: to a moment in Unix milliseconds
+//   player.moment()                    the moment that is shown now, in Unix milliseconds; 0: not known yet
 //   player.close()
 //
 // video      the <video>
@@ -296,6 +297,12 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
       if (begin?.programDateTime) video.currentTime = placeOf(hls.latestLevelDetails.fragments, moment);
       else if (video.getStartDate) video.currentTime = (moment - video.getStartDate().getTime()) / 1000;
     },
+    moment() {
+      const pieces = hls?.latestLevelDetails?.fragments;
+      if (pieces?.[0]?.programDateTime) return momentOf(pieces, video.currentTime);
+      const begin = video.getStartDate?.().getTime();
+      return begin ? begin + video.currentTime * 1000 : 0;
+    },
     async pictureInPicture() {
       if (document.pictureInPictureElement) await document.exitPictureInPicture();
       else if (video.requestPictureInPicture) await video.requestPictureInPicture().catch(() => {});
@@ -354,6 +361,11 @@ function placeOf(fragments, moment) {
     }
   }
   return fragments.at(-1).start;
+}
+
+function momentOf(fragments, time) {
+  const piece = fragments.findLast((one) => one.start <= time + 0.001) || fragments[0];
+  return piece.programDateTime + (time - piece.start) * 1000;
 }
 
 // Safari's own player is easier on the battery and keeps going when the phone is locked; Chrome's is neither.

@@ -273,13 +273,52 @@ function setState(next) {
 
 const stage = mountStage({ url: data.playback_url, live: data.state === "live", words });
 
+// ---- watching again: what was shown, and what it cost, at the moment that is on the screen
+
+if (data.replay) {
+  const { chapters, deals } = data.replay;
+  let shown = "";
+  const at = (moment) => (one) => one.from_ms <= moment && moment < one.to_ms;
+  stage.onMoment = (moment) => {
+    const chapter = chapters.findLast(at(moment));
+    const deal = chapter && deals.findLast((one) => one.code === chapter.code && at(moment)(one));
+    const now = `${chapter?.id || ""} ${deal?.price || ""}`;
+    if (now === shown) return;
+    shown = now;
+    drawThen(chapter, deal);
+  };
+  find("chapters")?.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-moment]");
+    if (button) stage.seek(Number(button.dataset.moment));
+  });
+}
+
+function drawThen(chapter, deal) {
+  const line = find("stage-then");
+  line.hidden = !chapter;
+  line.replaceChildren();
+  for (const button of find("chapters")?.children || []) {
+    if (chapter && Number(button.dataset.moment) === chapter.from_ms) button.setAttribute("aria-current", "true");
+    else button.removeAttribute("aria-current");
+  }
+  setPinned(chapter ? { code: chapter.code } : null);
+  if (!chapter) return;
+  const code = document.createElement("b");
+  code.textContent = chapter.code;
+  const said = [`${chapter.product}${chapter.grade ? ` ${chapter.grade}` : ""}`];
+  if (chapter.price) said.push(words.then.replace("{price}", `${formatMoney(chapter.price)}/${words.units[chapter.unit]}`));
+  if (deal) said.push(words.deal_then.replace("{price}", formatMoney(deal.price)));
+  line.append(code, ` ${said.join(" · ")}`);
+}
+
 function lookForPicture() {
   if (state !== "live" || data.playback_url) return;
   // Everybody hears of it at once; nobody needs it in the same second.
   setTimeout(async () => {
     const told = await fetch(`/api/v1/live-sessions/${data.code}`).then((answer) => answer.json()).catch(() => ({}));
     if (!told.playback_url) return;
-    data.playback_url = new URL(told.playback_url, location.href).pathname;
+    const found = new URL(told.playback_url, location.href);
+    data.playback_url = found.origin === location.origin ? found.pathname : found.href; // a CDN keeps its name
     stage.found(data.playback_url);
   }, Math.random() * 3000);
 }

@@ -2,6 +2,8 @@
 //
 //   const stage = mountStage({ url, live, words });   url: the playlist, or null while there is no picture yet
 //   stage.found(url)                                   a picture has come
+//   stage.seek(moment)                                 a replay: plays from a moment in Unix milliseconds
+//   stage.onMoment = (moment) => …                     a replay: about four times a second
 //
 // The player and hls.js are fetched only when somebody presses play or the session's picture starts by itself.
 
@@ -23,7 +25,8 @@ export function mountStage({ url, live, words }) {
     const base = url.slice(0, url.lastIndexOf("/") + 1);
     video.hidden = false;
     video.removeAttribute("src");
-    player = attachPlayer({ video, base, live, words, onChange: tell });
+    player = attachPlayer({ video, base, live, words: words.player, onChange: tell });
+    if (!live) video.controls = true;
     show();
     bar.hidden = false;
     await player.play();
@@ -56,7 +59,13 @@ export function mountStage({ url, live, words }) {
   show();
   startByItself();
 
-  return {
+  const stage = {
+    onMoment: () => {},
+    async seek(moment) {
+      wantedMoment = moment;
+      if (!player) await start();
+      seekThere();
+    },
     found(next) {
       if (!next || url === next) return;
       url = next;
@@ -64,4 +73,25 @@ export function mountStage({ url, live, words }) {
       startByItself();
     },
   };
+
+  let wantedMoment = 0;
+
+  // The list of pieces may still be on its way when the first tap comes.
+  function seekThere() {
+    if (!wantedMoment || !player?.moment()) return;
+    player.seek(wantedMoment);
+    wantedMoment = 0;
+    video.play().catch(() => {});
+  }
+
+  if (!live) {
+    for (const event of ["timeupdate", "seeked", "loadedmetadata", "durationchange"]) {
+      video.addEventListener(event, () => {
+        seekThere();
+        const moment = player?.moment();
+        if (moment) stage.onMoment(moment);
+      });
+    }
+  }
+  return stage;
 }
