@@ -98,13 +98,6 @@ class SessionRehearsal(MarketError):
     detail = N_("Đây là phiên phát thử nên không bán hàng. Xin xem các phiên đang phát ở trang chủ.")
 
 
-class SessionRehearsal(MarketError):
-    code = "rehearsal"
-    status = 409
-    title = N_("Phiên phát thử")
-    detail = N_("Đây là phiên phát thử nên không bán hàng. Xin xem các phiên đang phát ở trang chủ.")
-
-
 class SessionEnded(MarketError):
     code = "session_ended"
     status = 409

@@ -108,7 +108,6 @@ def check(
         idempotency_key="",
         body_hash=body_hash(lineup.session_code, order),
         replay=order.replay,
-        replay=order.replay,
         public_url=settings.public_url,
         demo=lineup.demo or settings.demo,
     )
