@@ -2,7 +2,8 @@
 
 A module takes part by having an `api.py` (mounted under /api/v1) and a `pages.py` (mounted at /), each with
 `ROUTES`; `live` also has a `home.py` of the market's own pages and an `office.py` of the commune's staff,
-`orders` a `stall.py` of the farmer's and a `helping.py` of the helper's.
+`orders` a `stall.py` of the farmer's, a `helping.py` of the helper's, `tracking.py` and
+`wholesale_pages.py` of the buyer's.
 `WEBHOOKS` in api.py are mounted outside /api/v1; `LIFESPANS` are entered at start, left at stop.
 """
 
@@ -122,6 +123,9 @@ def create_app(settings: Settings) -> Litestar:
             *collect("outside_pages", "ROUTES"),
             *collect("stall", "ROUTES"),
             *collect("helping", "ROUTES"),
+            *collect("summary", "ROUTES"),
+            *collect("tracking", "ROUTES"),
+            *collect("wholesale_pages", "ROUTES"),
             *collect("api", "WEBHOOKS"),
             Router("/api/v1", route_handlers=[*collect("api", "ROUTES")]),
             *static.ROUTES,

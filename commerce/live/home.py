@@ -6,11 +6,14 @@ They live here because the catalogue, which is below, knows nothing of live sess
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Collection
 from datetime import datetime, time
 from typing import Annotated, Any
 
+import segno
 from litestar import Response, get
+from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from commerce.catalog import queries as catalog
 from commerce.catalog import words
 from commerce.catalog.models import Grade, Product
+from commerce.catalog.notices import notices
 from commerce.catalog.queries import Search
 from commerce.catalog.views import ProductView, RegisterView, SellerCard
 from commerce.communes import queries as communes
@@ -25,12 +29,14 @@ from commerce.communes.models import Commune
 from commerce.communes.places import commune_at, distance_km
 from commerce.core import clock
 from commerce.core.db import sessions
+from commerce.core.errors import NotFound
 from commerce.core.html import redirect
-from commerce.core.i18n import N_
+from commerce.core.i18n import N_, translate
 from commerce.core.ranking import Criterion, Ranking
+from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access, page
 from commerce.live import queries as live
-from commerce.live.models import LineupItem, LiveCounter, LiveSession, LiveState
+from commerce.live.models import LineupItem, LiveCounter, LiveSession, LiveState, Pin
 from commerce.live.queries import Session
 from streaming.bus import Bus, BusAway
 
@@ -41,8 +47,10 @@ IN_SEASON = 12
 OTHERS = 4
 REGISTER_SHOWN = 6
 
+MOMENTS_MOST = 5  # of one product in one replay
 NEIGHBOURS = 7  # communes shown as near, one's own among them
 NEAR_PRODUCTS = 6
+QR_MOST = 200  # characters of an address; longer ones make a picture too fine to scan from a screen
 FOLLOWED_MOST = 102
 
 ON_AIR = Ranking(
@@ -188,6 +196,11 @@ async def product(request: AnyRequest, code: FromPath[str]) -> Response[str]:
         on_air_code, offer_code = selling.get(code, (None, None))
         on_air = await live.by_code(db, on_air_code) if on_air_code else None
         replays = await _shown_in(db, code)
+        moments = await _moments(db, code, [session.id for session in replays])
+        planned = await live.listed(
+            db, state=LiveState.SCHEDULED, commune=found.product.commune.code, limit=1
+        )
+        coming = session_card(planned[0], 0) if planned else None
         others = await _others(db, found.product)
     view = found.product
     return page(
@@ -215,7 +228,9 @@ async def product(request: AnyRequest, code: FromPath[str]) -> Response[str]:
         recognition=found.recognition,
         on_air=session_card(on_air, 0) if on_air else None,
         offer_code=offer_code,
-        shown_in=[session_card(session, 0) for session in replays],
+        shown_in=[session_card(session, 0) | {"moments": moments.get(session.id, [])} for session in replays],
+        notices=[translate(one) for one in notices(view.industry, view.name)],
+        bells={"commune_code": view.commune.code, "coming": coming},
         others=[_product_card(other, selling) for other in others],
     )
 
@@ -254,6 +269,18 @@ async def search(
         seller_name=who.name if who else None,
         register=[_register_card(entry) for entry in register.items[:REGISTER_SHOWN]] if wanted.q else [],
     )
+
+
+@get("/qr.svg", opt=access.public, include_in_schema=False, sync_to_thread=False)
+def qr(settings: NamedDependency[Settings], to: FromQuery[str] = "/") -> Response[bytes]:
+    """A page of this market as a QR picture; no other address becomes one here."""
+    if not to.startswith("/") or to.startswith(("//", "/\\")) or len(to) > QR_MOST:
+        raise NotFound
+    code = segno.make_qr(settings.public_url + to, error="m")
+    drawn = io.BytesIO()
+    code.save(drawn, kind="svg", scale=8, border=2, dark="#000", light="#fff", xmldecl=False)
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return Response(drawn.getvalue(), media_type="image/svg+xml", headers=headers)
 
 
 # ---- what is on air
@@ -332,6 +359,28 @@ async def _shown_in(db: AsyncSession, product_code: str) -> list[Session]:
     )
     found = await live.by_ids(db, ids.all())
     return sorted(found, key=lambda session: session.ended_at or session.starts_at, reverse=True)
+
+
+async def _moments(
+    db: AsyncSession, product_code: str, session_ids: list[int]
+) -> dict[int, list[dict[str, Any]]]:
+    """When the product was held up in each session: `at_ms` for the player, `second` of the session."""
+    rows = await db.execute(
+        select(Pin.live_session_id, Pin.at, LiveSession.started_at)
+        .join(LiveSession, LiveSession.id == Pin.live_session_id)
+        .join(LineupItem, LineupItem.id == Pin.item_id)
+        .join(Grade, Grade.id == LineupItem.grade_id)
+        .join(Product, Product.id == Grade.product_id)
+        .where(Product.code == product_code, Pin.live_session_id.in_(session_ids))
+        .order_by(Pin.at)
+    )
+    found: dict[int, list[dict[str, Any]]] = {}
+    for session_id, at, started_at in rows:
+        second = max(0, int((at - started_at).total_seconds())) if started_at else 0
+        shown = found.setdefault(session_id, [])
+        if len(shown) < MOMENTS_MOST:
+            shown.append({"at_ms": clock.unix_ms(at), "second": second})
+    return found
 
 
 async def _others(db: AsyncSession, product: ProductView) -> list[ProductView]:
@@ -423,4 +472,4 @@ def _register_card(entry: RegisterView) -> Card:
     }
 
 
-ROUTES = [home, near, followed, channel, product, search]
+ROUTES = [home, near, followed, channel, product, search, qr]

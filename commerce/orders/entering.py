@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.core import phone as phones
@@ -24,10 +24,10 @@ from commerce.core.text import clean, mask_name, mask_phone, without_phones
 from commerce.live import candidates
 from commerce.live.comment_orders import Doubt, Reading, read
 from commerce.live.errors import CommentsSettled, SessionNotFound
-from commerce.live.models import LineupItem, LiveSession
+from commerce.live.models import LiveSession
 from commerce.live.service import STAFF
 from commerce.orders.errors import IdempotencyConflict
-from commerce.orders.models import BUYER_MAY_CANCEL, Order, OrderLine, WholesaleEnquiry
+from commerce.orders.models import BUYER_MAY_CANCEL, Order, OrderLine
 from commerce.orders.queries import snapshots
 from commerce.orders.service import check_address, lock_order, place_order
 from commerce.orders.wire import AddressRequest, LineRequest, OrderRequest, PurchaseAnswer
@@ -36,8 +36,6 @@ from commerce.payments.models import Method
 FROM_COMMENT = "comment"
 OUTSIDE = ("tiktok", "facebook", "zalo", "phone")
 """Where a typed order may have been seen."""
-
-KILOGRAMS = (100, 10_000_000)  # less is an order, more than 10,000 tonnes a slip of the finger
 
 
 async def confirm_comments(
@@ -101,64 +99,6 @@ async def add_address(identity: Identity, order_code: str, address: AddressReque
         if order.entered_by is None or order.state not in BUYER_MAY_CANCEL:
             raise NotFound
         order.province_code, order.commune_code, order.street = clean(address.province), commune, street
-
-
-@dataclass(frozen=True, slots=True)
-class Enquiry:
-    """As typed; `tonnes` may be `2`, `2,5` or `0.5`."""
-
-    name: str = ""
-    phone: str = ""
-    tonnes: str = ""
-    product: str = ""
-    note: str = ""
-    source: str = ""
-
-
-async def note_enquiry(identity: Identity, code: str, enquiry: Enquiry) -> int:
-    """Keep a trader's enquiry; returns its id. Raises `Forbidden`, `Invalid` with every field at fault."""
-    number = phones.normalise(enquiry.phone)
-    kilograms = _kilograms(enquiry.tonnes)
-    faults = []
-    if number is None:
-        faults.append(FieldError("phone", N_("Số điện thoại chưa đúng. Ví dụ: 0901 234 567.")))
-    if kilograms is None:
-        faults.append(FieldError("tonnes", N_("Xin ghi số tấn, từ 0,1 đến 10.000. Ví dụ: 2 hoặc 2,5.")))
-    async with sessions.begin() as db:
-        session = await _session(db, identity, code)
-        item = enquiry.product.strip().upper()
-        grade = await db.scalar(
-            select(LineupItem.grade_id).where(
-                LineupItem.live_session_id == session.id, LineupItem.code == item
-            )
-        )
-        if item and grade is None:
-            faults.append(FieldError("product", N_("Phiên này không có mã {code}."), {"code": item[:10]}))
-        if faults:
-            raise Invalid(*faults)
-        values = {
-            "live_session_id": session.id,
-            "grade_id": grade,
-            "name": " ".join(clean(enquiry.name).split())[:80],
-            "phone": number,
-            "kilograms": kilograms,
-            "note": clean(enquiry.note)[:300],
-            "source": enquiry.source if enquiry.source in OUTSIDE else "",
-            "entered_by": identity.person_id,
-        }
-        made: int | None = await db.scalar(
-            insert(WholesaleEnquiry).values(**values).returning(WholesaleEnquiry.id)
-        )
-        assert made is not None
-        return made
-
-
-def _kilograms(tonnes: str) -> int | None:
-    whole, _, part = tonnes.strip().replace(",", ".").partition(".")
-    if not (whole + part).isascii() or not (whole + part).isdigit() or len(whole) > 5 or len(part) > 3:
-        return None
-    kilograms = int(whole or 0) * 1000 + int((part + "000")[:3])
-    return kilograms if KILOGRAMS[0] <= kilograms <= KILOGRAMS[1] else None
 
 
 # ---- what is typed
@@ -263,17 +203,6 @@ async def entered_orders(db: AsyncSession, session_id: int, limit: int = 30) -> 
         )
         for row in rows
     ]
-
-
-async def enquiries(db: AsyncSession, session_id: int) -> list[WholesaleEnquiry]:
-    """The newest first."""
-    rows = await db.scalars(
-        select(WholesaleEnquiry)
-        .where(WholesaleEnquiry.live_session_id == session_id)
-        .order_by(WholesaleEnquiry.id.desc())
-        .limit(50)
-    )
-    return list(rows)
 
 
 async def _session(db: AsyncSession, identity: Identity, code: str) -> LiveSession:

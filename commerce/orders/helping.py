@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter, URLEncodedBody
@@ -29,9 +28,10 @@ from commerce.live.models import LiveState
 from commerce.live.queries import Line, of_staff
 from commerce.live.rooms import rooms
 from commerce.live.service import STAFF, hide_comment
-from commerce.orders import entering, words
+from commerce.orders import entering, wholesale, words
 from commerce.orders.errors import SoldOut
 from commerce.orders.pages import FIELDS, commune_code
+from commerce.orders.wholesale import Enquiry
 from commerce.orders.wire import AddressRequest, BuyerRequest, OrderRequest, PurchaseAnswer
 
 HELPERS = access.roles(*STAFF)
@@ -171,14 +171,21 @@ async def enquire(
 ) -> Response[str]:
     """A trader wants tonnes."""
     try:
-        await entering.note_enquiry(identity, code, msgspec.convert(_known(data), entering.Enquiry))
+        await wholesale.note_enquiry(identity, code, _enquiry(data))
     except Invalid as error:
         return await _answer(request, identity, code, "enquiries", error=error, enquiry=data)
     return await _answer(request, identity, code, "enquiries", done=True)
 
 
-def _known(data: Form) -> Form:
-    return {name: data.get(name, "") for name in ("name", "phone", "tonnes", "product", "note", "source")}
+def _enquiry(data: Form) -> Enquiry:
+    return Enquiry(
+        name=data.get("name", ""),
+        phone=data.get("phone", ""),
+        quantity=data.get("quantity", ""),
+        product=data.get("product", ""),
+        note=data.get("note", ""),
+        source=data.get("source", ""),
+    )
 
 
 # ---- reading the forms
@@ -236,7 +243,7 @@ async def _answer(
         lines = await queries.lineup(db, session)
         waiting = await candidates.candidates(db, session.id)
         entered = await entering.entered_orders(db, session.id)
-        traders = await entering.enquiries(db, session.id)
+        traders = await wholesale.of_session(db, session.id)
         communes = [one.name for one in await all_communes(db)]
     errors, problem = _problem(error)
     name = f"helper/{part}.html" if scripted and part in PARTS else "helper/desk.html"

@@ -152,7 +152,9 @@ class WholesaleEnquiry(Base):
     __table_args__ = (CheckConstraint("kilograms > 0", name="kilograms_positive"),)
 
     id: Mapped[Id]
-    live_session_id: Mapped[int] = mapped_column(ForeignKey("live_session.id"), index=True)
+    commune_code: Mapped[str] = mapped_column(ForeignKey("commune.code"), index=True)
+    """Whose goods it is about; its office and its helpers call back."""
+    live_session_id: Mapped[int | None] = mapped_column(ForeignKey("live_session.id"), index=True)
     grade_id: Mapped[int | None] = mapped_column(ForeignKey("grade.id"))
     name: Mapped[str]
     phone: Mapped[str]
@@ -160,5 +162,7 @@ class WholesaleEnquiry(Base):
     note: Mapped[str] = mapped_column(server_default="")
     source: Mapped[str] = mapped_column(server_default="")
     entered_by: Mapped[int | None]
-    """The helper who noted it."""
+    """The helper who noted it; nobody when the trader wrote it."""
     at: Mapped[CreatedAt]
+    called_at: Mapped[datetime | None]
+    called_by: Mapped[int | None]

@@ -17,12 +17,12 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.catalog.models import Bank, Seller
+from commerce.catalog.models import Bank, Grade, ListingState, Product, Seller
 from commerce.catalog.packing import Plan
 from commerce.communes.models import Commune
 from commerce.core.db import sessions
 from commerce.core.errors import NotFound
-from commerce.live.models import LiveSession
+from commerce.live.models import LineupItem, LiveSession, LiveState
 from commerce.orders.models import Order, OrderHistory, OrderLine
 from commerce.payments.models import CardAccount, Payment, Refund
 
@@ -243,6 +243,39 @@ class Siblings:
     orders: list[tuple[str, str, str]]
     """(code, key, seller)"""
     bank: str | None
+    again: str | None
+    """Where the same goods can be ordered again."""
+
+
+async def again(db: AsyncSession, lines: list[OrderLine]) -> str | None:
+    """Where the same goods can be ordered again: the session on air with most of them, the basket in
+    its address; else the product's page; none when it is no longer on sale."""
+    wanted = {line.grade_id: line.quantity for line in lines}
+    rows = await db.execute(
+        select(LiveSession.code, LineupItem.code, LineupItem.grade_id)
+        .join(LineupItem, LineupItem.live_session_id == LiveSession.id)
+        .where(
+            LiveSession.state == LiveState.LIVE,
+            LiveSession.rehearsal.is_(False),
+            LineupItem.removed_at.is_(None),
+            LineupItem.grade_id.in_(wanted),
+        )
+        .order_by(LiveSession.id, LineupItem.position)
+    )
+    offers: dict[str, list[str]] = {}
+    for session, item, grade in rows:
+        offers.setdefault(session, []).append(f"{item}.{wanted[grade]}")
+    if offers:
+        best = max(offers, key=lambda code: len(offers[code]))
+        return f"/live/{best}?again={','.join(offers[best])}"
+    product: str | None = await db.scalar(
+        select(Product.code)
+        .join(Grade, Grade.product_id == Product.id)
+        .where(Grade.id.in_(wanted), Product.state == ListingState.APPROVED)
+        .order_by(Product.id)
+        .limit(1)
+    )
+    return f"/p/{product}" if product else None
 
 
 async def siblings(db: AsyncSession, order: Order) -> Siblings:
@@ -257,4 +290,6 @@ async def siblings(db: AsyncSession, order: Order) -> Siblings:
         select(Bank.short_name).join(Seller, Seller.bank_bin == Bank.bin).where(Seller.id == order.seller_id)
     )
     shown = {"code": session.code, "title": session.title, "state": session.state} if session else None
-    return Siblings(shown, [(code, key, name) for code, key, name in others], bank)
+    lines = await db.scalars(select(OrderLine).where(OrderLine.order_id == order.id))
+    once_more = await again(db, list(lines))
+    return Siblings(shown, [(code, key, name) for code, key, name in others], bank, once_more)

@@ -1440,7 +1440,8 @@ def upgrade() -> None:
     op.create_table(
         "wholesale_enquiry",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
-        sa.Column("live_session_id", sa.BigInteger(), nullable=False),
+        sa.Column("commune_code", sa.Text(), nullable=False),
+        sa.Column("live_session_id", sa.BigInteger(), nullable=True),
         sa.Column("grade_id", sa.BigInteger(), nullable=True),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("phone", sa.Text(), nullable=False),
@@ -1449,12 +1450,20 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), server_default="", nullable=False),
         sa.Column("entered_by", sa.BigInteger(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("called_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("called_by", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("kilograms > 0", name=op.f("ck_wholesale_enquiry_kilograms_positive")),
+        sa.ForeignKeyConstraint(
+            ["commune_code"], ["commune.code"], name=op.f("fk_wholesale_enquiry_commune_code")
+        ),
         sa.ForeignKeyConstraint(["grade_id"], ["grade.id"], name=op.f("fk_wholesale_enquiry_grade_id")),
         sa.ForeignKeyConstraint(
             ["live_session_id"], ["live_session.id"], name=op.f("fk_wholesale_enquiry_live_session_id")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_wholesale_enquiry")),
+    )
+    op.create_index(
+        op.f("ix_wholesale_enquiry_commune_code"), "wholesale_enquiry", ["commune_code"], unique=False
     )
     op.create_index(
         op.f("ix_wholesale_enquiry_live_session_id"), "wholesale_enquiry", ["live_session_id"], unique=False
@@ -1601,6 +1610,7 @@ def downgrade() -> None:
     op.drop_table("deal")
     op.drop_table("clip")
     op.drop_index(op.f("ix_wholesale_enquiry_live_session_id"), table_name="wholesale_enquiry")
+    op.drop_index(op.f("ix_wholesale_enquiry_commune_code"), table_name="wholesale_enquiry")
     op.drop_table("wholesale_enquiry")
     op.drop_index(op.f("ix_stock_movement_order_id"), table_name="stock_movement")
     op.drop_index(op.f("ix_stock_movement_grade_id"), table_name="stock_movement")

@@ -20,6 +20,12 @@ export function remember(buyer) {
   } catch { /* private window: asked again next time */ }
 }
 
+export function forget() {
+  try {
+    localStorage.removeItem(KEY);
+  } catch { /* nothing was kept */ }
+}
+
 /**
  * Turns a text field with a <datalist> into a search that folds tone marks. Options carry data-code.
  * Returns {code(): the code of what is typed, or "" when it is not in the list}.

@@ -53,7 +53,9 @@ function step(button) {
 }
 
 async function share(button) {
-  const data = { title: button.dataset.title || document.title, url: button.dataset.share || location.href };
+  // A page's own link says that it was shared (`?s=`); a link with a secret in it stays as it is.
+  const url = new URL(button.dataset.share || location.href, location.href).href;
+  const data = { title: button.dataset.title || document.title, url };
   if (navigator.share) {
     await navigator.share(data).catch(() => {});
   } else {
@@ -91,7 +93,7 @@ document.addEventListener("click", (event) => {
 });
 
 // Clocks: <span data-ends="Unix milliseconds"> shows what is left as m:ss and goes when it is over.
-function runClocks() {
+export function refreshClocks() {
   const now = Date.now();
   for (const node of document.querySelectorAll("[data-ends]")) {
     const left = Math.ceil((Number(node.dataset.ends) - now) / 1000);
@@ -106,8 +108,8 @@ function runClocks() {
     }
   }
 }
-runClocks();
-setInterval(runClocks, 500);
+refreshClocks();
+setInterval(refreshClocks, 500);
 
 // A list that is searched as one types: <input data-filter="list-id">, items with data-key (folded by the server).
 document.addEventListener("input", async (event) => {
