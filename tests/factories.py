@@ -90,6 +90,7 @@ async def seller(
         "bank_bin": "970436",
         "bank_account": "1012345678",
         "bank_holder": "HTX",
+        "identity_verified_at": clock.now(),
         "state": "approved",
     }
     made: int | None = await db.scalar(insert(Seller).values(**defaults | values).returning(Seller.id))

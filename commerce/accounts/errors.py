@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from commerce.core.errors import MarketError, TooMany
+from commerce.core.errors import Forbidden, MarketError, TooMany
 from commerce.core.i18n import N_
 
 
@@ -56,3 +56,15 @@ class UnknownPerson(MarketError):
     status = 404
     title = N_("Không có tài khoản này")
     detail = N_("Không tìm thấy tài khoản trong phạm vi của bạn.")
+
+
+class DocumentKnown(MarketError):
+    code = "document_known"
+    status = 409
+    title = N_("Giấy tờ này đã dùng cho người khác")
+    detail = N_("Số giấy tờ này đã được xác minh cho một người khác. Xin xem lại số, hoặc báo cho tỉnh.")
+
+
+class OwnIdentity(Forbidden):
+    code = "own_identity"
+    detail = N_("Danh tính của chính mình thì phải nhờ cán bộ khác kiểm tra.")

@@ -11,8 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, URLEncodedBody
 
 from commerce.accounts import codes, queries, service
+from commerce.accounts import identity as identity_checks
 from commerce.accounts.api import client_address, sign_in_cookie
-from commerce.accounts.errors import PhoneTaken, UnknownCommune, WrongPassword
+from commerce.accounts.errors import DocumentKnown, PhoneTaken, UnknownCommune, UnknownPerson, WrongPassword
 from commerce.core.db import sessions
 from commerce.core.errors import Invalid, MarketError, NotFound
 from commerce.core.health import ask_engines
@@ -197,10 +198,70 @@ async def reset_password(
     return await _people(request, identity, password=(name, password))
 
 
-@post("/accounts/{person:int}/verified", opt=OFFICE)
-async def verified(identity: NamedDependency[Identity], person: FromPath[int]) -> Response[str]:
-    await service.verify_identity(identity, person)
-    return redirect("/accounts")
+class DocumentForm(msgspec.Struct):
+    """What is typed while the document lies on the desk; its number is hashed and forgotten."""
+
+    kind: Annotated[str, msgspec.Meta(max_length=20)] = ""
+    number: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    verdict: Annotated[str, msgspec.Meta(max_length=10)] = ""
+    note: Annotated[str, msgspec.Meta(max_length=600)] = ""
+
+    def looked(self) -> identity_checks.Looked:
+        return identity_checks.Looked(self.kind, self.number, self.verdict, self.note)
+
+
+@get("/accounts/{person:int}/identity", opt=OFFICE)
+async def identity_page(
+    request: AnyRequest, identity: NamedDependency[Identity], person: FromPath[int]
+) -> Response[str]:
+    """The record of one person's identity, and the form for looking at a document."""
+    return await _identity_page(request, identity, person, DocumentForm())
+
+
+@post("/accounts/{person:int}/identity", opt=OFFICE)
+async def verify_identity(
+    request: AnyRequest,
+    identity: NamedDependency[Identity],
+    person: FromPath[int],
+    data: URLEncodedBody[DocumentForm],
+    settings: NamedDependency[Settings],
+) -> Response[str]:
+    try:
+        await service.verify_identity(identity, person, settings.secret_key, data.looked())
+    except (Invalid, DocumentKnown) as error:
+        return await _identity_page(request, identity, person, data, error)
+    return redirect(f"/accounts/{person}/identity")
+
+
+async def _identity_page(
+    request: AnyRequest,
+    identity: Identity,
+    person: int,
+    form: DocumentForm,
+    error: MarketError | None = None,
+) -> Response[str]:
+    found = next((one for one in await queries.accounts(identity) if one.id == person), None)
+    if found is None:
+        raise UnknownPerson
+    async with sessions.read() as db:
+        record = await identity_checks.checks(db, person_ids=[person])
+    return page(
+        request,
+        "accounts/identity.html",
+        status=error.status if error else 200,
+        account=found,
+        checks=record.get(("person", person), []),
+        form=form,
+        errors=faults_of(error),
+    )
+
+
+def faults_of(error: MarketError | None) -> dict[str, str]:
+    """A sentence for each field; what belongs to no field is said at the document's number."""
+    language = current_language.get()
+    if isinstance(error, Invalid):
+        return {fault.field: fault.text(language) for fault in error.errors}
+    return {"number": error.detail_text(language)} if error else {}
 
 
 @post("/accounts/{person:int}/active/{active:int}", opt=OFFICE)
@@ -277,7 +338,8 @@ ROUTES: list[Any] = [
     people,
     open_account,
     reset_password,
-    verified,
+    identity_page,
+    verify_identity,
     set_active,
     admin,
     logout_form,

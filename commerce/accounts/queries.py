@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from commerce.accounts.models import Person, RoleGrant, SignIn
 from commerce.core import clock
 from commerce.core.db import sessions
+from commerce.core.errors import Forbidden
 from commerce.core.roles import Identity, Role
 
 
@@ -101,3 +102,23 @@ async def accounts(identity: Identity) -> list[Account]:
         )
         for row in rows
     ]
+
+
+async def office_commune(identity: Identity) -> str:
+    """The commune whose office this person is; an administrator without one looks over the first shoulder.
+
+    Raises `Forbidden` when there is none.
+    """
+    own = sorted(code for code in identity.communes(Role.OFFICER) if code)
+    if own:
+        return own[0]
+    async with sessions.read() as db:
+        first = await db.scalar(
+            select(RoleGrant.commune_code)
+            .where(RoleGrant.role == Role.OFFICER, RoleGrant.commune_code.is_not(None))
+            .order_by(RoleGrant.id)
+            .limit(1)
+        )
+    if first is None:
+        raise Forbidden
+    return first

@@ -16,7 +16,15 @@ from sqlalchemy import ColumnElement, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from commerce.accounts.errors import PhoneTaken, TooManyTries, UnknownCommune, UnknownPerson, WrongPassword
+from commerce.accounts import identity
+from commerce.accounts.errors import (
+    OwnIdentity,
+    PhoneTaken,
+    TooManyTries,
+    UnknownCommune,
+    UnknownPerson,
+    WrongPassword,
+)
 from commerce.accounts.models import AccountEvent, Person, RoleGrant, SignIn
 from commerce.core import clock
 from commerce.core.db import sessions
@@ -248,12 +256,17 @@ async def reset_password(by: Identity, person_id: int) -> str:
     return password
 
 
-async def verify_identity(by: Identity, person_id: int) -> None:
-    """Notes that `by` has checked who this is (papers seen, nothing kept); a host needs it to go live."""
+async def verify_identity(by: Identity, person_id: int, secret_key: str, looked: identity.Looked) -> None:
+    """Notes what `by` found when looking at the person's document; a host needs a "yes" to go live.
+
+    Raises as `identity.record`, and `UnknownPerson`, `Forbidden`.
+    """
     async with sessions.begin() as db:
         person = await _subject(db, by, person_id)
-        person.identity_verified_at = clock.now()
-        await _note(db, person_id, by, "identity_verified")
+        if person.id == by.person_id:
+            raise OwnIdentity
+        person.identity_verified_at = await identity.record(db, by, secret_key, looked, person_id=person_id)
+        await _note(db, person_id, by, "identity_verified", looked.verdict)
 
 
 async def set_active(by: Identity, person_id: int, active: bool) -> None:

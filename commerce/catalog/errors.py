@@ -71,3 +71,31 @@ class TooManyPhotos(MarketError):
     status = 409
     title = N_("Đủ ảnh rồi")
     detail = N_("Mỗi mặt hàng giữ tối đa {most} ảnh. Xin xoá bớt một ảnh rồi gửi lại.")
+
+
+class NotConfirmed(MarketError):
+    code = "not_confirmed"
+    status = 409
+    title = N_("Người bán chưa xác nhận")
+    detail = N_("“{product}” do xã đăng thay, người bán chưa xác nhận. Xin gửi liên kết đến máy của họ.")
+
+
+class NothingToConfirm(MarketError):
+    code = "nothing_to_confirm"
+    status = 409
+    title = N_("Không có gì cần xác nhận")
+    detail = N_("Người bán đã trả lời mọi việc xã làm thay. Không cần gửi thêm tin nhắn.")
+
+
+class LinkGone(MarketError):
+    code = "link_gone"
+    status = 410
+    title = N_("Liên kết không còn dùng được")
+    detail = N_("Liên kết này đã được trả lời, đã quá hạn hoặc đã có tin nhắn mới hơn. Xin gọi văn phòng xã.")
+
+
+class IdentityUnchecked(MarketError):
+    code = "identity_unchecked"
+    status = 409
+    title = N_("Chưa kiểm tra danh tính")
+    detail = N_("Cần kiểm tra giấy tờ của “{seller}” trước khi cho bán hàng.")

@@ -26,6 +26,7 @@ ARTS = (
     *("honey", "macadamia", "passion", "pepper", "rice", "wine"),
 )
 """Drawings that may stand in for a photo (templates/static/art)."""
+PAPERS = ("safety", "quality", "area_code", "origin", "other")
 PRICES = (1_000, 1_000_000_000)  # whole dong for one unit; below are slips of the thumb
 Values = dict[str, Any]
 
@@ -172,6 +173,26 @@ def check_grade(form: GradeFields) -> Values:
     check.whole("price", *PRICES)
     check.whole("position", 0, 100)
     return check.done()
+
+
+def check_paper(kind: str, number: str, expires_on: str) -> Values:
+    """Raises `Invalid`. `expires_on` as a date field sends it (2027-01-31), or empty."""
+    faults: list[FieldError] = []
+    day: date | None = None
+    if kind not in PAPERS:
+        faults.append(FieldError("paper_kind", N_("Xin chọn loại giấy tờ.")))
+    number = clean(number)
+    if len(number) > 60:
+        faults.append(FieldError("paper_number", N_("Dài quá: tối đa {most} chữ."), {"most": 60}))
+    try:
+        day = date.fromisoformat(expires_on) if expires_on.strip() else None
+    except ValueError:
+        faults.append(FieldError("paper_expires_on", N_("Xin chọn ngày.")))
+    if day is not None and day < clock.today():
+        faults.append(FieldError("paper_expires_on", N_("Giấy này đã hết hạn. Xin mang giấy còn hạn.")))
+    if faults:
+        raise Invalid(*faults)
+    return {"kind": kind, "number": number, "expires_on": day}
 
 
 def check_recognition(form: RecognitionFields) -> Values:

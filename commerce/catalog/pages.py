@@ -8,7 +8,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from commerce.catalog import photos
+from commerce.catalog import assist_pages, listing_pages, photos
 from commerce.catalog.errors import PhotoNotFound
 from commerce.core.storage import IMMUTABLE, Storage
 from commerce.core.web import AnyRequest, access
@@ -33,4 +33,4 @@ async def photo(
     return Response(stored[0], media_type="image/webp", headers=headers)
 
 
-ROUTES = [photo]
+ROUTES = [photo, *listing_pages.ROUTES, *assist_pages.ROUTES]

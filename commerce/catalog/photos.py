@@ -21,6 +21,8 @@ from commerce.core.errors import MarketError
 from commerce.core.storage import Storage
 
 WIDTHS = (320, 640, 1080)
+PAPERS = "papers"
+"""Folder of pictures of papers, which nobody gets without asking the office's door."""
 LEAST = 320  # pixels each way; less looks torn on any screen
 MOST_BYTES = 12 * 1024 * 1024
 FORMATS = ("JPEG", "PNG", "WEBP")  # MPO, several JPEG in one, is opened as JPEG
@@ -50,9 +52,9 @@ class CleanPhoto:
         return sorted(self.renditions)
 
 
-def key(sha256: str, width: int) -> str:
+def key(sha256: str, width: int, folder: str = "photos") -> str:
     """Where a rendition is in S3."""
-    return f"photos/{sha256}-{width}.webp"
+    return f"{folder}/{sha256}-{width}.webp"
 
 
 def address(sha256: str, width: int) -> str:
@@ -119,7 +121,7 @@ def _render(pixels: Image.Image) -> CleanPhoto:
     return CleanPhoto(hashlib.sha256(renditions[largest]).hexdigest(), *size, renditions)
 
 
-async def clean_and_store(storage: Storage, data: bytes) -> CleanPhoto:
+async def clean_and_store(storage: Storage, data: bytes, folder: str = "photos") -> CleanPhoto:
     """`clean`, then every rendition into S3, where the same photo always has the same names.
 
     Storing before the row that names it: a row never points to nothing. Raises as `clean`, and
@@ -128,7 +130,7 @@ async def clean_and_store(storage: Storage, data: bytes) -> CleanPhoto:
     async with _decoding:
         photo = await asyncio.to_thread(clean, data)
     for width, body in photo.renditions.items():
-        await storage.put(key(photo.sha256, width), body, "image/webp")
+        await storage.put(key(photo.sha256, width, folder), body, "image/webp")
     return photo
 
 

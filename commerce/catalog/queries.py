@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import urlencode
 
-from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, case, exists, func, literal, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.catalog import recognitions
@@ -19,6 +19,7 @@ from commerce.catalog.models import (
     Bank,
     Grade,
     ListingState,
+    Paper,
     Photo,
     Product,
     ProductHistory,
@@ -366,6 +367,47 @@ async def _last_reasons(db: AsyncSession, ids: list[int]) -> dict[tuple[int, str
         .order_by(ProductHistory.id)
     )
     return {(line.subject_id, line.after): line.reason for (line,) in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRange:
+    """What is asked for goods of the like on sale in the province; whole dong a unit."""
+
+    lowest: int
+    highest: int
+    products: int
+
+
+async def prices_of_the_like(db: AsyncSession, product_code: str) -> PriceRange | None:
+    """Other goods on sale with a similar name and the same unit; None when there are none to compare with."""
+    row = (
+        await db.execute(
+            text("""
+                SELECT min(g.price), max(g.price), count(DISTINCT other.id)
+                FROM product this
+                JOIN product other ON other.id <> this.id AND other.unit = this.unit
+                    AND other.state = 'approved' AND word_similarity(this.folded, other.folded) >= 0.45
+                JOIN grade g ON g.product_id = other.id AND g.active
+                WHERE this.code = :code
+            """),
+            {"code": product_code},
+        )
+    ).one()
+    return PriceRange(*row) if row[2] else None
+
+
+async def papers_of(db: AsyncSession, codes: Sequence[str]) -> dict[str, list[Paper]]:
+    """By product code, the newest first."""
+    rows = await db.execute(
+        select(Product.code, Paper)
+        .join(Paper, Paper.product_id == Product.id)
+        .where(Product.code.in_(codes))
+        .order_by(Paper.id.desc())
+    )
+    found: dict[str, list[Paper]] = {}
+    for code, paper in rows:
+        found.setdefault(code, []).append(paper)
+    return found
 
 
 async def seller_of(db: AsyncSession, code: str) -> Seller:

@@ -27,6 +27,8 @@ from commerce.core.i18n import N_
 
 Db = AsyncSession | AsyncConnection
 
+COUNT_MOST = 1_000_000_000  # units of one grade; more is a slip of the thumb
+
 
 class Reason(StrEnum):
     RECEIVED = "received"
@@ -177,6 +179,25 @@ async def adjust(db: Db, grade_id: int, counted: int, *, by: int | None = None) 
         raise OutOfStock([Shortage(grade_id, level.reserved, counted)])
     if counted != level.on_hand:
         await apply(db, [Movement(grade_id, counted - level.on_hand, 0, Reason.ADJUSTED, by=by)])
+
+
+async def add_free(db: Db, grade_id: int, change: int, *, by: int | None = None) -> int:
+    """So much more, or less, is there to sell; returns what is free now. Never below what is promised: less
+    than is free takes what is free."""
+    await db.execute(_OPEN, {"grades": [grade_id]})
+    level = (await lock(db, [grade_id]))[grade_id]
+    change = max(change, -level.free)
+    if change:
+        await apply(db, [Movement(grade_id, change, 0, Reason.ADJUSTED, by=by)])
+    return level.free + change
+
+
+async def set_free(db: Db, grade_id: int, free: int, *, by: int | None = None) -> None:
+    """Exactly so much is there to sell, whatever is promised already."""
+    await db.execute(_OPEN, {"grades": [grade_id]})
+    level = (await lock(db, [grade_id]))[grade_id]
+    if free != level.free:
+        await apply(db, [Movement(grade_id, free - level.free, 0, Reason.ADJUSTED, by=by)])
 
 
 def shortages(levels: Mapping[int, Level], wanted: Mapping[int, int]) -> list[Shortage]:

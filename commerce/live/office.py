@@ -1,7 +1,8 @@
-"""The commune office: what waits, and the review of listings and sellers."""
+"""The commune office: what waits, review of listings and sellers, recognitions, the schedule of sessions."""
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any
 
 import msgspec
@@ -11,21 +12,32 @@ from litestar.params import FromPath, URLEncodedBody
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.accounts import identity as identity_checks
+from commerce.accounts.errors import DocumentKnown
 from commerce.accounts.models import Person, RoleGrant
+from commerce.accounts.pages import DocumentForm, faults_of
+from commerce.accounts.queries import office_commune
+from commerce.catalog import assisting, service, words
 from commerce.catalog import queries as catalog
-from commerce.catalog import service
+from commerce.catalog.errors import IdentityUnchecked, NotConfirmed
+from commerce.catalog.forms import RecognitionFields
 from commerce.catalog.models import ListingState, Product, Recognition, Seller
-from commerce.catalog.recognitions import RENEWAL_OPENS, holding
+from commerce.catalog.recognitions import RENEWAL_OPENS, holding, holds, renewal_due
 from commerce.communes.models import Commune
 from commerce.core import clock
 from commerce.core.db import sessions
-from commerce.core.errors import Forbidden, Invalid
-from commerce.core.i18n import current_language
+from commerce.core.errors import FieldError, Invalid, MarketError
+from commerce.core.i18n import N_, current_language, translate
 from commerce.core.roles import Identity, Role
+from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access, page, redirect
+from commerce.live import service as live
+from commerce.live.checklist import checklist
 from commerce.live.home import session_card
 from commerce.live.models import LiveState
-from commerce.live.queries import of_staff
+from commerce.live.pages import moment
+from commerce.live.queries import Session, of_staff
+from commerce.live.rooms import rooms
 
 OFFICE = access.roles(Role.OFFICER)
 
@@ -33,7 +45,12 @@ OFFICE = access.roles(Role.OFFICER)
 class Verdict(msgspec.Struct):
     approve: str = ""
     papers_seen: str = ""
+    usual: list[Annotated[str, msgspec.Meta(max_length=200)]] = []
+    """Reasons that were ticked."""
     reason: Annotated[str, msgspec.Meta(max_length=600)] = ""
+
+    def whole_reason(self) -> str:
+        return " ".join(part for part in (*self.usual, self.reason) if part.strip())
 
 
 @get("/office", opt=OFFICE, include_in_schema=False)
@@ -49,6 +66,18 @@ async def office(request: AnyRequest, identity: NamedDependency[Identity]) -> Re
     return page(
         request, "office/index.html", commune=commune, waiting=waiting, coming=cards, expiring=expiring
     )
+
+
+REASONS = (
+    N_("Ảnh mờ hoặc tối. Xin chụp lại ngoài trời, thấy rõ hàng."),
+    N_("Ảnh không đúng món. Xin chụp chính món hàng của mình."),
+    N_("Giá lạ so với chợ. Xin xem lại giá từng loại, có khi thiếu hoặc thừa số 0."),
+    N_("Tên chưa rõ. Xin ghi tên món như bà con vẫn gọi, không thêm lời quảng cáo."),
+    N_("Thiếu giấy tờ. Xin chụp giấy an toàn thực phẩm hoặc mã số vùng trồng."),
+    N_("Nơi trồng chưa rõ. Xin ghi thôn, buôn và tên xã."),
+    N_("Lời giới thiệu nói chữa bệnh hoặc nhất vùng. Xin bỏ câu ấy."),
+)
+"""What is most often wrong, each with the way out; said to the seller in the office's language."""
 
 
 @get("/office/listings", opt=OFFICE, include_in_schema=False)
@@ -69,9 +98,9 @@ async def review_listing(
         if data.approve:
             await service.approve_product(identity, code, papers_seen=bool(data.papers_seen))
         else:
-            await service.refuse_product(identity, code, data.reason)
-    except Invalid as error:
-        faults = {code: error.errors[0].text(current_language.get())}
+            await service.refuse_product(identity, code, data.whole_reason())
+    except (Invalid, NotConfirmed) as error:
+        faults = {code: first_fault(error)}
         return await _listings(request, identity, status=error.status, faults=faults)
     return redirect("/office/listings")
 
@@ -92,30 +121,241 @@ async def review_seller(
     verdict = ListingState.APPROVED if data.approve else ListingState.REFUSED
     try:
         await service.review_seller(identity, seller, verdict, data.reason)
-    except Invalid as error:
-        faults = {seller: error.errors[0].text(current_language.get())}
-        return await _sellers(request, identity, status=error.status, faults=faults)
+    except (Invalid, IdentityUnchecked) as error:
+        return await _sellers(
+            request, identity, status=error.status, faults={seller: {"": first_fault(error)}}
+        )
     return redirect("/office/sellers")
 
 
-async def office_commune(identity: Identity) -> str:
-    """The commune whose office this person is; an administrator without one looks over the first shoulder.
+@post("/office/sellers/{seller:int}/identity", opt=OFFICE, include_in_schema=False)
+async def verify_seller(
+    request: AnyRequest,
+    seller: FromPath[int],
+    data: URLEncodedBody[DocumentForm],
+    identity: NamedDependency[Identity],
+    settings: NamedDependency[Settings],
+) -> Response[str]:
+    """The office looked at the seller's document; its number is hashed and forgotten."""
+    try:
+        await service.verify_seller(identity, seller, settings.secret_key, data.looked())
+    except (Invalid, DocumentKnown) as error:
+        return await _sellers(request, identity, status=error.status, faults={seller: faults_of(error)})
+    return redirect(f"/office/sellers#s-{seller}")
 
-    Raises `Forbidden` when there is none.
-    """
-    own = sorted(code for code in identity.communes(Role.OFFICER) if code)
-    if own:
-        return own[0]
-    async with sessions.read() as db:
-        first = await db.scalar(
-            select(RoleGrant.commune_code)
-            .where(RoleGrant.role == Role.OFFICER, RoleGrant.commune_code.is_not(None))
-            .order_by(RoleGrant.id)
-            .limit(1)
+
+# ---- recognitions
+
+
+class RecognitionForm(msgspec.Struct):
+    product: Annotated[str, msgspec.Meta(max_length=80)] = ""
+    stars: Annotated[str, msgspec.Meta(max_length=2)] = "3"
+    score: Annotated[str, msgspec.Meta(max_length=8)] = ""
+    decision: Annotated[str, msgspec.Meta(max_length=120)] = ""
+    issuer: Annotated[str, msgspec.Meta(max_length=160)] = "UBND tỉnh Đắk Lắk"
+    granted_on: Annotated[str, msgspec.Meta(max_length=10)] = ""
+    expires_on: Annotated[str, msgspec.Meta(max_length=10)] = ""
+
+    def fields(self) -> RecognitionFields:
+        """Raises `Invalid` with every field that is no number or no day."""
+        faults = []
+        granted, expires = _day(self.granted_on), _day(self.expires_on)
+        if granted is None:
+            faults.append(FieldError("granted_on", N_("Xin chọn ngày.")))
+        score = _points(self.score)
+        if score is None and self.score.strip():
+            faults.append(FieldError("score", N_("Xin ghi số điểm, ví dụ 78,5.")))
+        if not self.product:
+            faults.append(FieldError("product", N_("Xin chọn món hàng.")))
+        if faults or granted is None:
+            raise Invalid(*faults)
+        stars = int(self.stars) if self.stars in ("3", "4", "5") else 0
+        return RecognitionFields(
+            stars=stars,
+            decision=self.decision,
+            issuer=self.issuer,
+            granted_on=granted,
+            expires_on=expires,
+            score=score,
         )
-    if first is None:
-        raise Forbidden
-    return first
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _points(text: str) -> float | None:
+    whole, _, part = text.strip().replace(",", ".").partition(".")
+    digits = whole + part
+    return float(f"{whole}.{part or 0}") if digits.isascii() and digits.isdigit() and whole else None
+
+
+@get("/office/ocop", opt=OFFICE, include_in_schema=False)
+async def recognitions(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
+    """Every recognition of the commune with its decision and its last day, those that run out first."""
+    return await _recognitions(request, identity, RecognitionForm())
+
+
+@post("/office/ocop", opt=OFFICE, include_in_schema=False)
+async def record_recognition(
+    request: AnyRequest, data: URLEncodedBody[RecognitionForm], identity: NamedDependency[Identity]
+) -> Response[str]:
+    try:
+        await service.record_recognition(identity, data.product, data.fields())
+    except Invalid as error:
+        return await _recognitions(request, identity, data, error)
+    return redirect("/office/ocop")
+
+
+@post("/office/ocop/{code:str}/{recognition:int}/withdraw", opt=OFFICE, include_in_schema=False)
+async def withdraw_recognition(
+    request: AnyRequest,
+    code: FromPath[str],
+    recognition: FromPath[int],
+    data: URLEncodedBody[Verdict],
+    identity: NamedDependency[Identity],
+) -> Response[str]:
+    """The authority took it back; it is shown nowhere from now on."""
+    try:
+        await service.withdraw_recognition(identity, code, recognition, data.reason)
+    except Invalid as error:
+        return await _recognitions(request, identity, RecognitionForm(), error)
+    return redirect("/office/ocop")
+
+
+async def _recognitions(
+    request: AnyRequest, identity: Identity, form: RecognitionForm, error: Invalid | None = None
+) -> Response[str]:
+    code = await office_commune(identity)
+    async with sessions.read() as db:
+        rows = (
+            await db.execute(
+                select(Recognition, Product, Seller.name)
+                .join(Product, Product.id == Recognition.product_id)
+                .join(Seller, Seller.id == Product.seller_id)
+                .where(Product.commune_code == code)
+                .order_by(Recognition.expires_on, Recognition.id)
+            )
+        ).all()
+        products = await catalog.listings(db, commune=code)
+    today = clock.today()
+    return page(
+        request,
+        "office/ocop.html",
+        status=error.status if error else 200,
+        rows=[
+            {
+                "it": row.Recognition,
+                "product": row.Product,
+                "seller": row.name,
+                "holds": holds(row.Recognition, today),
+                "due": renewal_due(row.Recognition, today),
+                "days": (row.Recognition.expires_on - today).days,
+            }
+            for row in rows
+        ],
+        products=[(one.product.code, one.product.name) for one in products],
+        form=form,
+        errors=faults_of(error),
+    )
+
+
+# ---- the schedule of sessions
+
+
+class ScheduleForm(msgspec.Struct):
+    title: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    host: Annotated[str, msgspec.Meta(max_length=19)] = ""
+    day: Annotated[str, msgspec.Meta(max_length=10)] = ""
+    time: Annotated[str, msgspec.Meta(max_length=8)] = "19:30"
+
+
+@get("/office/schedule", opt=OFFICE, include_in_schema=False)
+async def schedule(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
+    """The commune's coming sessions day by day, what each still lacks, and planning one more."""
+    return await _schedule(request, identity, ScheduleForm())
+
+
+@post("/office/schedule", opt=OFFICE, include_in_schema=False)
+async def plan(
+    request: AnyRequest, data: URLEncodedBody[ScheduleForm], identity: NamedDependency[Identity]
+) -> Response[str]:
+    try:
+        await live.schedule_session(
+            identity,
+            await office_commune(identity),
+            title=data.title,
+            starts_at=moment(data.day, data.time),
+            host_id=int(data.host) if data.host.isdecimal() else 0,
+        )
+    except Invalid as error:
+        return await _schedule(request, identity, data, error)
+    return redirect("/office/schedule")
+
+
+@post("/office/schedule/{code:str}", opt=OFFICE, include_in_schema=False)
+async def move_session(
+    request: AnyRequest,
+    code: FromPath[str],
+    data: URLEncodedBody[ScheduleForm],
+    identity: NamedDependency[Identity],
+) -> Response[str]:
+    """Another day or time."""
+    try:
+        await live.edit_session(identity, code, starts_at=moment(data.day, data.time))
+    except Invalid as error:
+        return await _schedule(request, identity, data, error, moved=code)
+    rooms.forget(code)
+    return redirect("/office/schedule")
+
+
+@post("/office/schedule/{code:str}/cancel", opt=OFFICE, include_in_schema=False)
+async def cancel_session(
+    code: FromPath[str], data: URLEncodedBody[Verdict], identity: NamedDependency[Identity]
+) -> Response[str]:
+    await live.cancel(identity, code, data.reason)
+    rooms.forget(code)
+    return redirect("/office/schedule")
+
+
+async def _schedule(
+    request: AnyRequest,
+    identity: Identity,
+    form: ScheduleForm,
+    error: Invalid | None = None,
+    moved: str = "",
+) -> Response[str]:
+    code = await office_commune(identity)
+    async with sessions.read() as db:
+        found = [
+            one for one in await of_staff(db, {code}) if one.state in (LiveState.SCHEDULED, LiveState.LIVE)
+        ]
+        unmet = {one.code: [c for c in await checklist(db, one.id) if not c.met] for one in found}
+        hosts = await db.execute(
+            select(Person.id, Person.name, Person.identity_verified_at)
+            .join(RoleGrant, RoleGrant.person_id == Person.id)
+            .where(RoleGrant.role == Role.HOST, RoleGrant.commune_code == code, Person.active)
+            .order_by(Person.name)
+        )
+        people = [(str(row.id), row.name) for row in hosts]
+    days: dict[date, list[Session]] = {}
+    for one in sorted(found, key=lambda one: one.starts_at):
+        days.setdefault(clock.local(one.starts_at).date(), []).append(one)
+    return page(
+        request,
+        "office/schedule.html",
+        status=error.status if error else 200,
+        days=days,
+        unmet=unmet,
+        hosts=people,
+        form=form,
+        moved=moved,
+        today=clock.today(),
+        errors={"time" if name == "starts_at" else name: text for name, text in faults_of(error).items()},
+    )
 
 
 async def _waiting(db: AsyncSession, code: str) -> dict[str, int]:
@@ -125,6 +365,7 @@ async def _waiting(db: AsyncSession, code: str) -> dict[str, int]:
     hosts = select(RoleGrant.person_id).where(RoleGrant.role == Role.HOST, RoleGrant.commune_code == code)
     return {
         "listings": await count(Product, Product.commune_code == code, Product.state == ListingState.REVIEW),
+        "word": len(await assisting.waiting(db, code)),
         "sellers": await count(Seller, Seller.commune_code == code, Seller.state == ListingState.REVIEW),
         "hosts": await count(Person, Person.id.in_(hosts), Person.identity_verified_at.is_(None)),
     }
@@ -156,12 +397,27 @@ async def _listings(
     code = await office_commune(identity)
     async with sessions.read() as db:
         waiting = await catalog.listings(db, commune=code, state=ListingState.REVIEW)
-        pages = [await catalog.product_page(db, one.product.code, on_sale_only=False) for one in waiting]
-    return page(request, "office/listings.html", status=status, pages=pages, faults=faults or {})
+        codes = [one.product.code for one in waiting]
+        return page(
+            request,
+            "office/listings.html",
+            status=status,
+            pages=[await catalog.product_page(db, one, on_sale_only=False) for one in codes],
+            faults=faults or {},
+            papers=await catalog.papers_of(db, codes),
+            paper_name=words.paper,
+            alike={one: await catalog.prices_of_the_like(db, one) for one in codes},
+            unconfirmed=await assisting.unconfirmed(db, codes),
+            reasons=[translate(reason) for reason in REASONS],
+        )
 
 
 async def _sellers(
-    request: AnyRequest, identity: Identity, *, status: int = 200, faults: dict[int, str] | None = None
+    request: AnyRequest,
+    identity: Identity,
+    *,
+    status: int = 200,
+    faults: dict[int, dict[str, str]] | None = None,
 ) -> Response[str]:
     code = await office_commune(identity)
     async with sessions.read() as db:
@@ -172,7 +428,35 @@ async def _sellers(
                 .order_by(Seller.id)
             )
         )
-    return page(request, "office/sellers.html", status=status, sellers=waiting, faults=faults or {})
+        record = await identity_checks.checks(db, seller_ids=[one.id for one in waiting])
+    return page(
+        request,
+        "office/sellers.html",
+        status=status,
+        sellers=waiting,
+        faults=faults or {},
+        records={one.id: record.get(("seller", one.id), []) for one in waiting},
+        empty_form=DocumentForm(),
+    )
 
 
-ROUTES = [office, listings, review_listing, sellers, review_seller]
+def first_fault(error: MarketError) -> str:
+    language = current_language.get()
+    return error.errors[0].text(language) if isinstance(error, Invalid) else error.detail_text(language)
+
+
+ROUTES = [
+    office,
+    listings,
+    review_listing,
+    sellers,
+    review_seller,
+    verify_seller,
+    recognitions,
+    record_recognition,
+    withdraw_recognition,
+    schedule,
+    plan,
+    move_session,
+    cancel_session,
+]

@@ -9,6 +9,7 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter, URLEncodedBody
 
+from commerce.accounts.queries import office_commune
 from commerce.communes.models import Commune
 from commerce.core.db import sessions
 from commerce.core.errors import NotFound
@@ -17,7 +18,6 @@ from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access, page, redirect
 from commerce.live import outside, queries
 from commerce.live.networks.settings import NAMES, http_client, networks
-from commerce.live.office import office_commune
 from commerce.live.service import STAFF
 
 OFFICE = access.roles(Role.OFFICER)
@@ -51,11 +51,12 @@ async def index(
     )
 
 
-@post("/office/networks/{network:str}/connect", opt=OFFICE, include_in_schema=False)
+@get("/office/networks/{network:str}/connect", opt=OFFICE, include_in_schema=False)
 async def connect(
     identity: NamedDependency[Identity], settings: NamedDependency[Settings], network: FromPath[str]
 ) -> Response[str]:
-    """On to the network's own page, where the owner says yes."""
+    """On to the network's own page, where the owner says yes. Nothing is changed here, and the page's policy
+    lets a link lead elsewhere, but no form."""
     commune = await office_commune(identity)
     async with http_client() as client:
         url = outside.set_out(

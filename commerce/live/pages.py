@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, URLEncodedBody
+from litestar.params import FromPath, QueryParameter, URLEncodedBody
 
 from commerce.accounts.api import client_address
 from commerce.catalog.models import SellerKind
@@ -298,7 +298,7 @@ async def plan(
     request: AnyRequest, data: URLEncodedBody[PlanForm], identity: NamedDependency[Identity]
 ) -> Response[str]:
     try:
-        starts_at = _moment(data.day, data.time)
+        starts_at = moment(data.day, data.time)
         made = await service.schedule_session(
             identity, data.commune, title=data.title, starts_at=starts_at, rehearsal=data.rehearsal == "1"
         )
@@ -504,7 +504,7 @@ async def _communes(db: queries.Db, places: frozenset[str | None]) -> list[tuple
     return [(c.code, c.name) for c in await all_communes(db) if None in places or c.code in places]
 
 
-def _moment(day: str, at: str) -> datetime:
+def moment(day: str, at: str) -> datetime:
     """A wall clock in Vietnam. Raises `Invalid`."""
     faults = []
     try:

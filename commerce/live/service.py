@@ -71,6 +71,8 @@ STATES = StateTable(
 STAFF = (Role.HOST, Role.HELPER)
 AUTHORITIES = (Role.HOST, Role.HELPER, Role.OFFICER, Role.PROVINCE)
 
+PLANNERS = (*STAFF, Role.OFFICER)
+"""Who keeps the schedule; the session itself is run by its staff."""
 TITLE_LENGTHS = (5, 120)
 REASON_LENGTHS = (5, 1000)
 LINEUP_MOST = 60  # what a host can still find with a thumb
@@ -108,7 +110,7 @@ async def schedule_session(
 
     Raises `Forbidden`, `Invalid`.
     """
-    identity.must(commune_code, *STAFF)
+    identity.must(commune_code, *PLANNERS)
     title = _title(title)
     _check_start(starts_at)
     if code is not None and not _SESSION_CODE.fullmatch(code):
@@ -169,7 +171,7 @@ async def edit_session(
 ) -> LiveSession:
     """Another title (until the end) or another time (until it begins). Raises `Forbidden`, `Invalid`."""
     async with sessions.begin() as db:
-        session = await _locked(db, code, identity, STAFF)
+        session = await _locked(db, code, identity, PLANNERS)
         _refuse_over(session)
         if title is not None:
             session.title = _title(title)
@@ -196,7 +198,7 @@ async def accept_rules(identity: Identity, code: str) -> LiveSession:
 async def cancel(identity: Identity, code: str, reason: str = "") -> LiveSession:
     """Call off a planned session."""
     async with sessions.begin() as db:
-        session = await _locked(db, code, identity, STAFF)
+        session = await _locked(db, code, identity, PLANNERS)
         if session.state == LiveState.CANCELLED:
             return session
         await _move(db, session, LiveState.CANCELLED, identity, reason=clean(reason)[: REASON_LENGTHS[1]])

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import secrets
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
+from commerce.catalog import assisting, service, words
 from commerce.catalog import queries as catalog
-from commerce.catalog import service
 from commerce.communes.models import Commune
 from commerce.core.db import sessions
-from commerce.core.errors import Invalid
-from commerce.core.i18n import current_language
+from commerce.core.errors import FieldError, Invalid
+from commerce.core.i18n import N_, current_language
 from commerce.core.roles import Identity, Role
-from commerce.core.web import AnyRequest, access, page, redirect
+from commerce.core.web import AnyRequest, access, page, redirect, wants_json
 from commerce.orders import selling
 
 SELLERS = access.roles(Role.SELLER)
+TENDERS = access.roles(Role.SELLER, Role.OFFICER)
+"""Who looks after goods: the seller, or commune staff for them."""
 
 
 class Count(msgspec.Struct):
     grade: Annotated[str, msgspec.Meta(max_length=20)] = ""
-    counted: Annotated[str, msgspec.Meta(max_length=12)] = ""
+    counted: Annotated[str, msgspec.Meta(max_length=20)] = ""
+    change: Annotated[str, msgspec.Meta(max_length=20)] = ""
+    key: Annotated[str, msgspec.Meta(max_length=64)] = ""
 
 
 @get("/seller", opt=SELLERS, include_in_schema=False)
@@ -38,35 +43,61 @@ async def packed(identity: NamedDependency[Identity], code: FromPath[str]) -> Re
     return redirect("/seller")
 
 
-@post("/seller/products/{code:str}/stock", opt=SELLERS, include_in_schema=False)
+class Left(msgspec.Struct):
+    left: int
+
+
+@post("/seller/products/{code:str}/stock", opt=TENDERS, include_in_schema=False)
 async def count_stock(
     request: AnyRequest,
     code: FromPath[str],
     data: URLEncodedBody[Count],
     identity: NamedDependency[Identity],
-) -> Response[str]:
-    """What was counted in the shed replaces what the book says."""
-    digits = data.counted.replace(".", "").replace(" ", "")
-    if not digits.isdecimal():
-        return await _stall(request, identity, status=422, fault=(code, data.grade))
+) -> Response[Any]:
+    """A tap of the large buttons (`change`, with the tap's `key`), or what was counted in the shed."""
     try:
-        await service.count_stock(identity, code, data.grade, int(digits))
+        if data.change:
+            change = number(data.change.removeprefix("+").removeprefix("-"))
+            signed = -change if data.change.startswith("-") else change
+            left = await service.change_stock(identity, code, data.grade, signed, data.key)
+            if wants_json(request):
+                return Response(Left(left), status_code=200)
+        else:
+            await service.count_stock(identity, code, data.grade, number(data.counted))
     except Invalid as error:
+        if wants_json(request):
+            raise
         text = error.errors[0].text(current_language.get())
         return await _stall(request, identity, status=422, fault=(code, data.grade), text=text)
-    return redirect("/seller")
+    return await _back(identity, code)
 
 
-@post("/seller/products/{code:str}/pause", opt=SELLERS, include_in_schema=False)
+def number(text: str) -> int:
+    """`1.200` and `1 200` are twelve hundred. Raises `Invalid`."""
+    digits = text.replace(".", "").replace(" ", "")
+    if not (digits.isascii() and digits.isdecimal() and len(digits) < 15):
+        raise Invalid(FieldError("counted", N_("Xin ghi một số nguyên, ví dụ 120.")))
+    return int(digits)
+
+
+@post("/seller/products/{code:str}/pause", opt=TENDERS, include_in_schema=False)
 async def pause(identity: NamedDependency[Identity], code: FromPath[str]) -> Response[str]:
     await service.pause_product(identity, code)
-    return redirect("/seller")
+    return await _back(identity, code)
 
 
-@post("/seller/products/{code:str}/resume", opt=SELLERS, include_in_schema=False)
+@post("/seller/products/{code:str}/resume", opt=TENDERS, include_in_schema=False)
 async def resume(identity: NamedDependency[Identity], code: FromPath[str]) -> Response[str]:
     await service.resume_product(identity, code)
-    return redirect("/seller")
+    return await _back(identity, code)
+
+
+async def _back(identity: Identity, code: str) -> Response[str]:
+    """To the goods: on one's own stall, or on the page of the seller one acts for."""
+    async with sessions.read() as db:
+        seller = await catalog.seller_of(db, code)
+    own = seller.person_id == identity.person_id
+    return redirect(f"{'/seller' if own else f'/office/assist/{seller.id}'}#p-{code}")
 
 
 async def _stall(
@@ -83,6 +114,7 @@ async def _stall(
         waiting = await selling.to_pack(db, seller.id) if seller else []
         products = await catalog.listings(db, person_id=identity.person_id) if seller else []
         owed = await selling.owed(db, seller.id) if seller else 0
+        acts = await assisting.log_of(db, seller.id, 8) if seller else []
     return page(
         request,
         "seller/index.html",
@@ -94,6 +126,9 @@ async def _stall(
         owed=owed,
         fault=fault,
         fault_text=text,
+        acts=acts,
+        act_text=words.act,
+        tap_key=lambda: secrets.token_urlsafe(9),
     )
 
 

@@ -10,8 +10,16 @@ import pytest
 from msgspec import UNSET
 from sqlalchemy import select, update
 
-from commerce.catalog import queries, service
-from commerce.catalog.errors import BankAccountFixed, OwnListing, ProductNotFound, SellerNotFound
+from commerce.accounts.identity import Document, Looked
+from commerce.catalog import assisting, queries, rules, service
+from commerce.catalog.errors import (
+    BankAccountFixed,
+    IdentityUnchecked,
+    NotConfirmed,
+    OwnListing,
+    ProductNotFound,
+    SellerNotFound,
+)
 from commerce.catalog.forms import GradeFields, ProductFields, SellerFields
 from commerce.catalog.models import Bank, ListingState, Product, ProductHistory, Seller, Stock
 from commerce.catalog.queries import Search
@@ -61,9 +69,25 @@ def product_form(**values: object) -> ProductFields:
     return ProductFields(**{**DURIAN, **FACTS, **values})  # type: ignore[arg-type]
 
 
+async def verify(people: People, seller: Seller) -> None:
+    looked = Looked(Document.BUSINESS, f"66{seller.id:08d}")
+    await service.verify_seller(people.officer, seller.id, "k" * 40, looked)
+
+
+class Phone:
+    """Keeps the messages it is sent."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, str]] = []
+
+    async def send(self, phone: str, text: str) -> None:
+        self.messages.append((phone, text))
+
+
 @pytest.fixture
 async def seller(people: People) -> Seller:
     made = await service.register_seller(people.seller, HERE, seller_form())
+    await verify(people, made)
     await service.review_seller(people.officer, made.id, ListingState.APPROVED)
     return made
 
@@ -135,10 +159,17 @@ async def test_the_office_lists_for_a_farmer_and_the_history_tells_who_did_it(
 ) -> None:
     assisted = await service.register_seller(people.officer, HERE, seller_form(name="Hộ Ama Thin"))
     assert assisted.person_id is None
+    with pytest.raises(IdentityUnchecked):
+        await service.review_seller(people.officer, assisted.id, ListingState.APPROVED)
+    await verify(people, assisted)
     await service.review_seller(people.officer, assisted.id, ListingState.APPROVED)
     made = await service.create_product(people.officer, assisted.id, product_form())
     await service.add_grade(people.officer, made.code, GradeFields(price=30_000))
     await service.submit_product(people.officer, made.code)
+    with pytest.raises(NotConfirmed):
+        await service.approve_product(people.officer, made.code, papers_seen=False)
+    link = await assisting.ask(people.officer, assisted.id, Phone(), "http://market.test")
+    await assisting.answer(link.rpartition("/")[2], agreed=True)
     await service.approve_product(people.officer, made.code, papers_seen=False)
     async with sessions.read() as db:
         history = (await db.scalars(select(ProductHistory).order_by(ProductHistory.id))).all()
@@ -163,16 +194,16 @@ async def test_every_pair_of_states(sessions: Sessions, people: People, product:
     for before, after in itertools.product(ListingState, ListingState):
         async with sessions.begin() as db:
             await db.execute(update(Product).values(state=before))
-        allowed = after in service.ALLOWED[before]
+        allowed = after in rules.ALLOWED[before]
         try:
             async with sessions.begin() as db:
-                await service.PRODUCT_STATES.transition(db, row.id, before, after)
+                await rules.PRODUCT_STATES.transition(db, row.id, before, after)
             moved = True
         except WrongState:
             moved = False
         assert moved == allowed, (before, after)
         assert await state(sessions, product) == (after if allowed else before)
-    assert service.ALLOWED.keys() == set(ListingState)
+    assert rules.ALLOWED.keys() == set(ListingState)
 
 
 async def test_nothing_is_approved_that_was_not_submitted(people: People, product: str) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
 
-from commerce.catalog import photos, service
+from commerce.catalog import photos, rules, service
 from commerce.catalog.errors import NotAPhoto, PhotoTooLarge, PhotoTooSmall, TooManyPhotos
 from commerce.catalog.models import Product
 from commerce.catalog.photos import clean
@@ -293,7 +293,7 @@ async def test_a_product_keeps_so_many_photos(
 ) -> None:
     code, who, _ = listed
     storage = Storage(settings)
-    for number in range(service.MOST_PHOTOS):
+    for number in range(rules.MOST_PHOTOS):
         await service.add_photo(who, storage, code, encoded(picture(400 + number, 400)))
     with pytest.raises(TooManyPhotos):
         await service.add_photo(who, storage, code, encoded(picture(399, 400)))

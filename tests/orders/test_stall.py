@@ -106,6 +106,6 @@ async def test_a_refusal_shows_its_reason_and_no_stall_says_what_to_do(
     async with sessions.begin() as db:
         await db.execute(update(Product).where(Product.code == stall.product).values(state="refused"))
         nobody = await factories.token(db, await factories.person(db, Role.SELLER))
-    assert "xã chưa duyệt" in (await client.get("/seller")).text
+    assert "xã trả lại" in (await client.get("/seller")).text
     client.cookies.set("sign_in", nobody)
     assert "Chưa có gian hàng" in (await client.get("/seller")).text
