@@ -12,6 +12,7 @@ whatever happens to this process, nothing it started outlives it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import os
 import signal
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from commerce.core.embedded import Engines
 from commerce.core.embedded.engines import TELL_EVERY, TRIES
@@ -96,7 +98,40 @@ class Market:
         values.setdefault("CHOPHIEN_LIVE_URL", f"ws://{self._host}:{plan.port + 1}")
         if plan.demo:
             values["CHOPHIEN_DEMO"] = "1"
+        if self.stand_in:
+            secret = hashlib.sha256(f"stand-in {values['CHOPHIEN_SECRET_KEY']}".encode()).hexdigest()
+            values |= {
+                "CHOPHIEN_STRIPE_KEY": "sk_test_stand_in",
+                "CHOPHIEN_STRIPE_WEBHOOK_SECRET": f"whsec_{secret[:32]}",
+                "CHOPHIEN_STRIPE_API": f"http://{self._host}:{self.cards_port}",
+                # Buyers reach its pages where they reach the market.
+                "CHOPHIEN_STAND_IN": f"http://{urlsplit(values['CHOPHIEN_PUBLIC_URL']).hostname}"
+                f":{self.cards_port}",
+            }
+        if self.neighbours:
+            # An officer's browser reaches their pages too.
+            host = urlsplit(values["CHOPHIEN_PUBLIC_URL"]).hostname
+            values["CHOPHIEN_NETWORKS_STAND_IN"] = f"http://{host}:{self.neighbours_port}"
         return values
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether stand-ins are there for Facebook and YouTube: in the demo, unless a program is given."""
+        given = ("CHOPHIEN_FACEBOOK_APP_ID", "CHOPHIEN_YOUTUBE_CLIENT_ID")
+        return self.plan.demo and not any(self._environ.get(name) for name in given)
+
+    @property
+    def neighbours_port(self) -> int:
+        return self.cards_port + self.stand_in
+
+    @property
+    def stand_in(self) -> bool:
+        """Whether this market pays by card at a stand-in for Stripe: in the demo, unless a key is given."""
+        return self.plan.demo and not self._environ.get("CHOPHIEN_STRIPE_KEY")
+
+    @property
+    def cards_port(self) -> int:
+        return self.plan.port + 3 + max(self.plan.video, 1)
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -148,8 +183,8 @@ class Market:
             )
 
     def ports(self) -> list[int]:
-        """web, gateways, RTMP, then one for each video process."""
-        return [self.plan.port + i for i in range(3 + max(self.plan.video, 1))]
+        """web, gateways, RTMP, then one for each video process, and in the demo the stand-ins."""
+        return list(range(self.plan.port, self.neighbours_port + self.neighbours))
 
     @contextlib.contextmanager
     def _step(self, name: str) -> Iterator[None]:
@@ -183,6 +218,26 @@ class Market:
         for kind, count in (("web", self.plan.web), ("worker", self.plan.workers)):
             for number in range(1, count + 1):
                 yield self._program(f"{kind}-{number}", kind)
+        if self.stand_in:
+            yield self._stand_in()
+        if self.neighbours:
+            yield self._neighbours()
+
+    def _stand_in(self) -> Program:
+        """What happened there outlives it in a file."""
+        arguments = {
+            "--host": self._bind,
+            "--port": str(self.cards_port),
+            "--market": self.url,
+            "--file": str(self.engines.folder.path / "cards.json"),
+        }
+        pairs = [part for pair in arguments.items() for part in pair]
+        return self._python("cards", "commerce.payments.simulator", *pairs)
+
+    def _neighbours(self) -> Program:
+        file = self.engines.folder.path / "neighbours.json"
+        pairs = ["--host", self._bind, "--port", str(self.neighbours_port), "--file", str(file)]
+        return self._python("neighbours", "catalog_seed.neighbours", *pairs)
 
     def _program(self, name: str, *command: str, log: bool = True, restart: bool = True) -> Program:
         return self._python(name, "commerce.cli", *command, log=log, restart=restart)
@@ -224,6 +279,8 @@ class Market:
             return f"web (/readyz says {status}: {body[:300]})"
         if self.plan.gateways and not accepts(self._host, self.plan.port + 1):
             return "gateway"
+        if self.stand_in and not accepts(self._host, self.cards_port):
+            return "cards"
         return ""
 
     def _give_up_on_broken(self) -> None:

@@ -13,6 +13,13 @@ class NotPaidYet(MarketError):
     detail = N_("Đơn này trả trước và chưa nhận đủ tiền nên chưa gửi đi được.")
 
 
+class AddressMissing(MarketError):
+    code = "address_missing"
+    status = 409
+    title = N_("Đơn chưa có địa chỉ")
+    detail = N_("Chưa gửi được vì đơn này chưa có địa chỉ nhận. Xin gọi người mua và ghi địa chỉ trước.")
+
+
 class AlreadyReturned(MarketError):
     code = "already_returned"
     status = 409

@@ -19,13 +19,16 @@ from commerce.core.errors import FieldError, Invalid, NotFound
 from commerce.core.i18n import N_
 from commerce.core.roles import Identity
 from commerce.core.text import clean
-from commerce.fulfilment.errors import AlreadyReturned, NotPaidYet
+from commerce.fulfilment.errors import AddressMissing, AlreadyReturned, NotPaidYet
 from commerce.fulfilment.models import SHIPMENT_STATES, Shipment, ShipmentHistory, ShipmentState
-from commerce.orders.models import ORDER_STATES, Order, OrderLine, OrderState
-from commerce.orders.service import close_order, lock_order
+from commerce.orders.models import HOLDS_STOCK, ORDER_STATES, Order, OrderLine, OrderState
+from commerce.orders.queries import snapshots
+from commerce.orders.service import check_address, close_order, lacks_address, lock_order
+from commerce.orders.wire import AddressRequest
 from commerce.payments.books import close_payment, payment_of
 from commerce.payments.models import PaymentState
 from commerce.payments.receiving import Credit, card_credit, must_handle_money
+from commerce.settlement import taxes
 
 CARRIER = "carrier"
 
@@ -51,8 +54,10 @@ async def confirm(identity: Identity, code: str) -> None:
 
 
 async def send(identity: Identity, code: str, *, carrier: str = "", tracking: str = "") -> None:
-    """The parcel leaves: its goods leave the stock. Raises `WrongState`, `NotPaidYet`."""
+    """The parcel leaves: its goods leave the stock. Raises `WrongState`, `NotPaidYet`, `AddressMissing`."""
     async with acting(identity, code) as (db, order):
+        if lacks_address(order):
+            raise AddressMissing
         payment = await payment_of(db, order.id)
         if payment.paid < payment.advance:
             raise NotPaidYet
@@ -73,6 +78,21 @@ async def send(identity: Identity, code: str, *, carrier: str = "", tracking: st
         )
 
 
+async def add_address(identity: Identity, code: str, address: AddressRequest) -> None:
+    """Where to send an order that has no address yet, as the buyer said by phone.
+
+    Raises `Invalid`, and `NotFound` for an order that has one.
+    """
+    faults: list[FieldError] = []
+    commune, street = check_address(address, await snapshots.communes(), faults)
+    if faults:
+        raise Invalid(*faults)
+    async with acting(identity, code) as (_, order):
+        if not lacks_address(order) or order.state not in HOLDS_STOCK:
+            raise NotFound
+        order.province_code, order.commune_code, order.street = clean(address.province), commune, street
+
+
 async def delivered(identity: Identity, code: str) -> None:
     """The buyer has it; cash that was due is with the carrier for the seller. Raises `WrongState`."""
     async with acting(identity, code) as (db, order):
@@ -83,6 +103,7 @@ async def delivered(identity: Identity, code: str) -> None:
             due = payment.amount - payment.paid
             credit = Credit(CARRIER, f"order {order.id}", due, memo=order.code, by=identity.person_id)
             await card_credit(db, credit, order)
+        await taxes.adjust(db, order.id)
 
 
 async def refused(identity: Identity, code: str, reason: str) -> None:

@@ -22,7 +22,7 @@ from commerce.core.text import clean
 from commerce.live.models import Deal
 from commerce.orders.desk import desk
 from commerce.orders.errors import IdempotencyKeyNeeded, NotCancellable
-from commerce.orders.models import BUYER_MAY_CANCEL, ORDER_STATES, Order, OrderLine, OrderState
+from commerce.orders.models import BUYER_MAY_CANCEL, HOLDS_STOCK, ORDER_STATES, Order, OrderLine, OrderState
 from commerce.orders.placing import TOPIC, Basket, payment_answer
 from commerce.orders.queries import Item, Lineup, OrderView, SellerCard, order_by_key, snapshots
 from commerce.orders.wire import (
@@ -213,6 +213,29 @@ async def cancel_order(code: str, key: str, reason: str, *, public_url: str) -> 
             raise NotCancellable
         await close_order(db, order, OrderState.CANCELLED, by=None, reason=clean(reason)[:500])
     return await track_order(code, key, public_url=public_url)
+
+
+def lacks_address(order: Order) -> bool:
+    """A helper typed it in without one; it cannot be sent before the buyer or the office has given it."""
+    return not (order.street and order.commune_code)
+
+
+async def give_address(code: str, key: str, name: str, address: AddressRequest) -> None:
+    """The buyer says where to send an order that lacks an address. Raises `NotFound`, `Invalid`."""
+    faults: list[FieldError] = []
+    who = check_text(name, "buyer.name", N_("Xin ghi họ tên người nhận."), faults, "name")
+    communes = frozenset(await snapshots.communes())
+    commune, street = check_address(address, communes, faults)
+    if faults:
+        raise Invalid(*faults)
+    async with sessions.begin() as db:
+        order = await lock_order(db, code)
+        if order is None or not hmac.compare_digest(order.key.encode(), key.encode()):
+            raise NotFound
+        if not lacks_address(order) or order.state not in HOLDS_STOCK:
+            raise NotFound
+        order.buyer_name = who
+        order.province_code, order.commune_code, order.street = clean(address.province), commune, street
 
 
 async def lock_order(db: AsyncSession, code: str) -> Order | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from commerce.core.i18n import N_
 from commerce.live.comment_orders import Doubt
 from commerce.orders.models import OrderState
-from commerce.payments.models import Method, PaymentState
+from commerce.payments.models import Method, PaymentState, RefundState
 
 STATE = {
     OrderState.PLACED: N_("Đã đặt"),
@@ -31,6 +31,20 @@ PAYMENT = {
     PaymentState.REFUNDED: N_("đã hoàn tiền"),
     PaymentState.CANCELLED: N_("không phải trả"),
 }
+
+REFUND = {
+    RefundState.WANTED: N_("sẽ chuyển lại"),
+    RefundState.SENT: N_("đang chuyển lại"),
+    RefundState.DONE: N_("đã chuyển lại"),
+    RefundState.FAILED: N_("chưa chuyển được, người bán đang xử lý"),
+}
+
+CANCEL_REASONS = (
+    N_("Tôi đặt nhầm"),
+    N_("Tôi muốn đổi món hoặc số lượng"),
+    N_("Tôi đổi ý, không mua nữa"),
+    N_("Lâu chưa thấy gửi"),
+)
 
 SOURCE = {
     "page": N_("Trang phiên"),

@@ -21,6 +21,7 @@ from commerce.payments.models import (
     RefundHistory,
     RefundState,
 )
+from commerce.settlement import taxes
 
 
 async def payment_of(db: AsyncSession, order_id: int) -> Payment:
@@ -125,6 +126,7 @@ async def finish(
         )
     else:
         payment.refunded = refunded
+    await taxes.adjust(db, payment.order_id)
 
 
 async def take_back(db: AsyncSession, refund: Refund, payment: Payment, *, reason: str) -> None:
@@ -139,3 +141,4 @@ async def take_back(db: AsyncSession, refund: Refund, payment: Payment, *, reaso
         )
     else:
         payment.refunded = refunded
+    await taxes.adjust(db, payment.order_id)

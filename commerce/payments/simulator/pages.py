@@ -97,6 +97,24 @@ def card_form(session: Mapping[str, Any], what: str, fault: str = "", number: st
     )
 
 
+def transfer(asked: Mapping[str, str], hidden: Mapping[str, str]) -> str:
+    """What a banking app shows after the code was scanned."""
+    fields = "".join(
+        f'<input type="hidden" name="{name}" value="{html.escape(value)}">' for name, value in hidden.items()
+    )
+    amount, memo = html.escape(asked["amount"]), html.escape(asked["memo"])
+    return _page(
+        "Chuyển khoản",
+        "<p>Ứng dụng ngân hàng</p><h2>Kiểm tra rồi chuyển</h2>",
+        f'<form method="post">{fields}'
+        f'<label>Số tiền (₫)<input name="amount" inputmode="numeric" value="{amount}"></label>'
+        f'<label>Nội dung<input name="memo" value="{memo}"></label>'
+        f"<p>Đến tài khoản <code>{html.escape(asked['account'])}</code></p><br>"
+        "<button>Chuyển tiền</button></form>"
+        f'<a href="{html.escape(asked["back"])}">← Về đơn hàng</a>',
+    )
+
+
 def authentication(intent: Mapping[str, Any]) -> str:
     amount = money(intent["amount"], intent["currency"])
     return _page(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+import itertools
 import json
 import random
 import re
@@ -209,8 +210,12 @@ def create_simulator(
     unruly: bool = False,
     books: Books | None = None,
     rate: int = 0,
+    bank_url: str = "",
 ) -> Litestar:
-    """The application. `base` is its own address, for the hosted pages; `state.api` is its `Api`."""
+    """The application. `base` is its own address, for the hosted pages; `state.api` is its `Api`.
+
+    `bank_url`: where notices of transfers go, with `secret` as SePay's key; empty for no bank.
+    """
     kept = books or Books()
     kept.load()
     api = Api(kept, rate)
@@ -230,7 +235,11 @@ def create_simulator(
         return Response(error.body, status_code=error.status, headers=error.headers)
 
     app = Litestar(
-        route_handlers=[*_api_routes(api, kept, base), *_page_routes(kept)],
+        route_handlers=[
+            *_api_routes(api, kept, base),
+            *_page_routes(kept),
+            *(_bank_routes(bank_url, secret) if bank_url else ()),
+        ],
         exception_handlers={ApiError: refused},
         lifespan=[telling],
         openapi_config=None,
@@ -362,6 +371,36 @@ def _page_routes(books: Books) -> list[Any]:
         return Response("", status_code=303, headers={"Location": where})
 
     return [hosted, submit, ask, answer]
+
+
+def _bank_routes(url: str, key: str) -> list[Any]:
+    """A bank for the demo: the transfer is made on a page, and its notice comes as SePay sends it."""
+    numbers = itertools.count(int(time.time() * 1000))
+
+    @get("/bank", media_type=MediaType.HTML)
+    async def ask(request: AnyRequest) -> str:
+        asked = {name: request.query_params.get(name, "") for name in ("amount", "memo", "account", "back")}
+        return pages.transfer(asked, {"account": asked["account"], "back": asked["back"]})
+
+    @post("/bank", status_code=303)
+    async def send(request: AnyRequest) -> Response[str]:
+        data = dict(parse_qsl((await request.body()).decode()))
+        notice = {
+            "id": next(numbers),
+            "gateway": "MoPhong",
+            "transactionDate": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "accountNumber": data.get("account", ""),
+            "code": None,
+            "content": f"MP {data.get('memo', '')} CT",
+            "transferType": "in",
+            "transferAmount": int(re.sub(r"\D", "", data.get("amount", "")) or 0),
+            "referenceCode": new_id("MP"),
+        }
+        async with httpx.AsyncClient(timeout=10) as client:
+            await client.post(url, json=notice, headers={"Authorization": f"Apikey {key}"})
+        return Response("", status_code=303, headers={"Location": data.get("back") or "/"})
+
+    return [ask, send]
 
 
 def form_fault(card: str, expiry: str, cvc: str) -> str:
