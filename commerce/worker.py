@@ -41,6 +41,7 @@ from commerce.live.video import Pictures
 from commerce.orders.expiry import expire_orders
 from commerce.orders.terms import keep_terms
 from commerce.payments import cards
+from commerce.policies import service as policies
 from streaming.bus import Bus
 
 LEADER = 6_600_200  # advisory lock; see core.migrate for another
@@ -84,6 +85,7 @@ def forget(what: str, statement: str) -> Job:
 
 JOBS: Sequence[Job] = (
     Job("make partitions ahead", 6 * 3600, ingest.make_partitions_ahead),
+    Job("publish policies", 24 * 3600, policies.publish),
     Job("expire orders", 10, expire_orders),
     Job("keep what was agreed on", 5, keep_terms),
     Job("roll up sessions", 10, rollup.refresh_due),

@@ -1,4 +1,4 @@
-"""Sign-in page, language choice, the published rules."""
+"""Sign-in, one's own account, the accounts of a place, language choice."""
 
 from __future__ import annotations
 
@@ -317,16 +317,6 @@ async def choose_language(lang: FromPath[str], next: FromQuery[str] = "/") -> Re
     return response
 
 
-@get("/rules", opt=access.public)
-async def rules(request: AnyRequest) -> Response[str]:
-    return page(request, "market/rules.html")
-
-
-@get("/privacy", opt=access.public)
-async def privacy(request: AnyRequest) -> Response[str]:
-    return page(request, "market/privacy.html")
-
-
 ROUTES: list[Any] = [
     login_page,
     login_form,
@@ -344,6 +334,4 @@ ROUTES: list[Any] = [
     admin,
     logout_form,
     choose_language,
-    rules,
-    privacy,
 ]

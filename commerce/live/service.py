@@ -55,6 +55,8 @@ from commerce.live.models import (
     LiveState,
     Pin,
 )
+from commerce.policies import service as policies
+from commerce.policies.documents import RULES
 
 STATES = StateTable(
     model=LiveSession,
@@ -69,10 +71,10 @@ STATES = StateTable(
 )
 
 STAFF = (Role.HOST, Role.HELPER)
-AUTHORITIES = (Role.HOST, Role.HELPER, Role.OFFICER, Role.PROVINCE)
-
 PLANNERS = (*STAFF, Role.OFFICER)
 """Who keeps the schedule; the session itself is run by its staff."""
+AUTHORITIES = (Role.HOST, Role.HELPER, Role.OFFICER, Role.PROVINCE)
+
 TITLE_LENGTHS = (5, 120)
 REASON_LENGTHS = (5, 1000)
 LINEUP_MOST = 60  # what a host can still find with a thumb
@@ -192,6 +194,7 @@ async def accept_rules(identity: Identity, code: str) -> LiveSession:
             raise Forbidden
         if session.rules_accepted_at is None:
             session.rules_accepted_at = clock.now()
+            await policies.record(db, identity.person_id, RULES, where=f"/host/{session.code}")
     return session
 
 

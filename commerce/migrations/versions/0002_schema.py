@@ -177,6 +177,14 @@ def upgrade() -> None:
         sa.UniqueConstraint("phone", name=op.f("uq_person_phone")),
     )
     op.create_table(
+        "policy_version",
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("since", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("policy", "version", name=op.f("pk_policy_version")),
+    )
+    op.create_table(
         "product_history",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("subject_id", sa.BigInteger(), nullable=False),
@@ -427,6 +435,22 @@ def upgrade() -> None:
         ["commune_code", "network"],
         unique=True,
         postgresql_where=sa.text("removed_at IS NULL"),
+    )
+    op.create_table(
+        "policy_acceptance",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column("policy", sa.Text(), nullable=False),
+        sa.Column("version", sa.Text(), nullable=False),
+        sa.Column("where", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["person_id"], ["person.id"], name=op.f("fk_policy_acceptance_person_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_policy_acceptance")),
+    )
+    op.create_index(
+        "uq_policy_acceptance", "policy_acceptance", ["person_id", "policy", "version"], unique=True
     )
     op.create_table(
         "register_entry",
@@ -1737,6 +1761,8 @@ def downgrade() -> None:
     op.drop_table("report")
     op.drop_index(op.f("ix_register_entry_commune_code"), table_name="register_entry")
     op.drop_table("register_entry")
+    op.drop_index("uq_policy_acceptance", table_name="policy_acceptance")
+    op.drop_table("policy_acceptance")
     op.drop_index(
         "uq_network_account_commune_code_network",
         table_name="network_account",
@@ -1781,6 +1807,7 @@ def downgrade() -> None:
     op.drop_table("purchase")
     op.drop_index(op.f("ix_product_history_subject_id"), table_name="product_history")
     op.drop_table("product_history")
+    op.drop_table("policy_version")
     op.drop_table("person")
     op.drop_index(op.f("ix_payment_history_subject_id"), table_name="payment_history")
     op.drop_table("payment_history")
