@@ -14,7 +14,7 @@ knows what came before.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -83,12 +83,26 @@ def effects(past: Sequence[Past]) -> Floats:
     return made
 
 
-def level(values: Iterable[float], weight: float = WEIGHT) -> float:
+def level(values: Floats) -> float:
     """Exponentially weighted mean, oldest first; begins as a plain mean so that the first does not rule."""
-    mean = 0.0
-    for n, value in enumerate(values, start=1):
-        mean += (value - mean) * max(weight, 1 / n)
-    return mean
+    return float(_weights(len(values)) @ values)
+
+
+@lru_cache(maxsize=1_000)
+def _weights(count: int) -> Floats:
+    """What each of so many values counts in their level: `mean += (value - mean) * share`, unrolled."""
+    weights = np.zeros(count)
+    for n in range(1, count + 1):
+        share = max(WEIGHT, 1 / n)
+        weights *= 1 - share
+        weights[n - 1] = share
+    return weights
+
+
+def bare(past: Sequence[Past], known: Floats) -> Floats:
+    """Logarithms of the values, without the effects of their slots."""
+    logs: Floats = np.log1p([one.value for one in past])
+    return logs - known[[slot(one.at) for one in past]]
 
 
 def interval(errors: Floats) -> tuple[float, float]:
@@ -108,8 +122,7 @@ def foretell(
     """
     if len(past) < ENOUGH:
         return None
-    bare = [float(np.log1p(one.value)) - known[slot(one.at)] for one in past]
-    centre = level(bare) + known[slot(at)]
+    centre = level(bare(past, known)) + known[slot(at)]
     low, high = spread
     return Outlook(
         expected=max(0.0, float(np.expm1(centre))),
@@ -219,11 +232,12 @@ _WEEKS = text("""
 
 async def past_sessions(db: AsyncSession, last: date, days: int = 400) -> dict[str, list[Past]]:
     """By kind (views, orders, units): every counted session up to `last`, oldest first."""
-    rows = (await db.execute(_PAST, {"first": last - timedelta(days=days), "last": last})).all()
-    return {
-        kind: [Past(row.commune_code, row.started_at, float(getattr(row, kind))) for row in rows]
-        for kind in KINDS
-    }
+    rows = await db.execute(_PAST, {"first": last - timedelta(days=days), "last": last})
+    made: tuple[list[Past], ...] = ([], [], [])
+    for commune, at, *values in rows:
+        for one, value in zip(made, values, strict=True):
+            one.append(Past(commune, at, value))
+    return dict(zip(KINDS, made, strict=True))
 
 
 def next_sessions(
@@ -247,9 +261,9 @@ def _recent_errors(by_commune: Mapping[str, Sequence[Past]], known: Floats) -> F
     """Errors of telling each commune's last ten sessions from those before."""
     errors = []
     for own in by_commune.values():
-        bare = [float(np.log1p(one.value)) - known[slot(one.at)] for one in own]
-        for n in range(max(ENOUGH, len(bare) - 10), len(bare)):
-            errors.append(bare[n] - level(bare[max(0, n - 60) : n]))
+        logs = bare(own[-70:], known)
+        for n in range(max(ENOUGH, len(logs) - 10), len(logs)):
+            errors.append(logs[n] - level(logs[max(0, n - 60) : n]))
     return np.array(errors)
 
 
@@ -270,7 +284,7 @@ async def products_next_week(db: AsyncSession, today: date) -> list[dict[str, An
         values = np.log1p([float(weeks.get(monday - timedelta(weeks=n), 0)) for n in range(length, 0, -1)])
         outlook = None
         if len(values) >= ENOUGH:
-            centre = level(values.tolist())
+            centre = level(values)
             spread = float(np.std(values - np.mean(values))) * 1.28
             low, high = max(0.0, np.expm1(centre - spread)), np.expm1(centre + spread)
             outlook = Outlook(max(0.0, float(np.expm1(centre))), float(low), float(high), len(values))
