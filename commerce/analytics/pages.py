@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from statistics import median
 from typing import Annotated, Any
 
 import msgspec
@@ -422,6 +423,7 @@ async def session(
         average_viewers=[round(row.watched_ms / 60_000, 1) for row in details.minutes],
         timeline=_timeline(shown, details),
         curve=_curve(shown),
+        departures=_departures(details),
         compared=_among(shown.totals, [totals for _, _, totals, _ in last], alike),
         last=last,
         alike=len(alike),
@@ -483,6 +485,48 @@ def _timeline(shown: SessionFigures, details: queries.Details) -> dict[str, Any]
     }
 
 
+LEFT_LEAST = 5  # views that left in a minute before it is spoken of
+LEFT_SHOWN = 3
+
+
+def _departures(details: queries.Details) -> list[dict[str, Any]]:
+    """The minutes in which the largest part of those present left, in order of time, with what was going on.
+
+    The last minute is left out: there everybody leaves. A minute is told when at least half again as large a
+    part left as in the middle minute.
+    """
+    minutes = details.minutes[:-1]
+    shares = [row.left / max(1.0, row.watched_ms / 60_000) for row in minutes]
+    if not shares:
+        return []
+    usual = median(shares)
+    told = [
+        (share, row)
+        for share, row in zip(shares, minutes, strict=True)
+        if row.left >= LEFT_LEAST and share >= usual * 1.5
+    ]
+    told.sort(key=lambda one: -one[0])
+    return [
+        {"row": row, "share": show(Unit.RATIO, min(1.0, share)), "usual": show(Unit.RATIO, usual)}
+        | {"happened": _happened(details, row.at)}
+        for share, row in sorted(told[:LEFT_SHOWN], key=lambda one: one[1].at)
+    ]
+
+
+def _happened(details: queries.Details, at: datetime) -> list[str]:
+    """What began or ended from a minute before this minute to its end."""
+    since, until = at - timedelta(minutes=1), at + timedelta(minutes=1)
+    words = {
+        "pin": N_("vừa ghim {code}"),
+        "begun": N_("ưu đãi {code} bắt đầu"),
+        "over": N_("ưu đãi {code} vừa hết"),
+    }
+    found = [("pin", pin.item_code) for pin in details.pins if since <= pin.at < until]
+    found += [("begun", deal.item_code) for deal in details.deals if since <= deal.at < until]
+    found += [("over", deal.item_code) for deal in details.deals if since <= deal.until < until]
+    return [translate(words[what]).format(code=code) for what, code in found]
+
+
 def _curve(shown: SessionFigures) -> list[tuple[str, int, float]]:
     """(how long, views that lasted so long, their share)."""
     if not shown.curve or not shown.curve[0]:
@@ -506,6 +550,26 @@ def _among(totals: Totals, last: Sequence[Totals], alike: Sequence[Totals]) -> l
         }
         for figure in figures(totals, COMPARED)
     ]
+
+
+@get("/province/sessions/{code:str}/still/{minute:int}", opt=readers)
+async def still(
+    request: AnyRequest,
+    identity: NamedDependency[Identity],
+    code: FromPath[str],
+    minute: FromPath[int],
+) -> Response[bytes]:
+    """The picture on air at a minute (whole minutes since 1970), or shortly before it."""
+    async with sessions.read() as db:
+        shown = await queries.session_figures(db, code)
+    if not service.may_read(identity, shown.commune_code):
+        raise Forbidden
+    found = await request.app.state.pictures.still(shown.code, minute) if shown.has_picture else None
+    if found is None:
+        raise NotFound
+    # While the session runs the minute's own picture may still come.
+    headers = {"Cache-Control": f"private, max-age={86_400 if shown.ended_at else 20}"}
+    return Response(found, media_type="image/jpeg", headers=headers)
 
 
 @get("/province/sessions/{code:str}/rows", opt=readers)
@@ -685,7 +749,19 @@ def _rules_page(
 
 
 ROUTES = [
-    *(home, live, export, compare, commune, session, rows, report_outside, withdraw_outside, outside_proof),
+    *(
+        home,
+        live,
+        export,
+        compare,
+        commune,
+        session,
+        still,
+        rows,
+        report_outside,
+        withdraw_outside,
+        outside_proof,
+    ),
     *(definitions, show_rules, set_rules),
     *report_pages.ROUTES,
     *outlook_pages.ROUTES,

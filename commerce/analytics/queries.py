@@ -46,6 +46,8 @@ class SessionFigures:
     ended_at: datetime | None
     demo: bool
     rehearsal: bool
+    has_picture: bool
+    """Whether a camera sent pictures of it."""
     totals: Totals
     curve: list[int]
     computed_at: datetime | None
@@ -54,7 +56,7 @@ class SessionFigures:
 
 _SESSION = text("""
     SELECT s.id, s.code, s.title, s.state, s.commune_code, c.name AS commune, p.name AS host, s.started_at,
-        s.ended_at, s.demo, s.rehearsal, to_jsonb(r) AS rollup, r.computed_at
+        s.ended_at, s.demo, s.rehearsal, s.playback <> '' AS has_picture, to_jsonb(r) AS rollup, r.computed_at
     FROM live_session s JOIN commune c ON c.code = s.commune_code JOIN person p ON p.id = s.host_id
     LEFT JOIN session_rollup r ON r.live_session_id = s.id
     WHERE s.code = :code
@@ -80,6 +82,7 @@ async def session_figures(db: AsyncSession, code: str) -> SessionFigures:
         ended_at=row.ended_at,
         demo=row.demo,
         rehearsal=row.rehearsal,
+        has_picture=row.has_picture,
         totals=totals,
         curve=rollup.get("curve", []),
         computed_at=row.computed_at,

@@ -23,8 +23,9 @@ from commerce.core.settings import Settings
 from commerce.live import outlets
 from commerce.live.errors import SessionNotFound
 from commerce.live.models import LiveSession, LiveState
-from streaming.video.archive import Archive, ArchiveSettings
+from streaming.video.archive import Archive, ArchiveSettings, prefix, still_key
 from streaming.video.delivery import Delivery
+from streaming.video.errors import ArchiveUnavailable
 from streaming.video.restream import seal
 from streaming.video.studio import NoVideoProcess, Studio
 from streaming.video.wire import News, Wire, WireAway
@@ -115,6 +116,19 @@ class Pictures:
             return await self.studio.status(found.code)
         except WireAway:
             return None
+
+    async def still(self, code: str, minute: int, back: int = 3) -> bytes | None:
+        """The picture (JPEG) at a minute (whole minutes since 1970), or up to `back` minutes before it; none
+        where there was no picture, or when the session was taken down."""
+        try:
+            if await self.archive.size(f"{prefix(code)}gone.json") is not None:
+                return None
+            for earlier in range(back + 1):
+                if (found := await self.archive.get(still_key(code, minute - earlier))) is not None:
+                    return found
+        except ArchiveUnavailable:
+            log.warning("no_still", session=code)
+        return None
 
     # ---- in the worker
 

@@ -5,6 +5,7 @@
     video/{session}/main/{name}.m4s            segments; the name is the index entry (`playlist.Name`)
     video/{session}/low/{name}.m4s
     video/{session}/poster.jpg
+    video/{session}/stills/{minute}.jpg        the first picture of each minute since 1970
     video/{session}/recording/…                the assembled recording, and `recording.json` with its hashes
     video/{session}/quality.json               how it looked and sounded
     video/{session}/gone.json, hold.json       taken down; kept by law
@@ -164,6 +165,10 @@ class Archive:
             raise ArchiveUnavailable(code) from error
         except (BotoCoreError, OSError) as error:
             raise ArchiveUnavailable(type(error).__name__) from error
+
+
+def still_key(session: str, minute: int) -> str:
+    return f"{prefix(session)}stills/{minute}.jpg"
 
 
 def prefix(session: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from streaming.video import picture
-from streaming.video.archive import Archive, prefix
+from streaming.video.archive import Archive, prefix, still_key
 from streaming.video.errors import ArchiveUnavailable, Malformed, VideoError
 from streaming.video.index import stored_rendition
 from streaming.video.manifest import read_manifest
@@ -97,6 +97,7 @@ class LiveStream:
     _recent: deque[tuple[str, str, bytes]] = field(default_factory=lambda: deque(maxlen=RECENT))
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
     _poster_at: float = 0
+    _still_minute: int = 0
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._store_all()), asyncio.create_task(self._tell_all())]
@@ -322,6 +323,10 @@ class LiveStream:
         if found:
             self.news.brightness = found.brightness
             await self._put(f"{prefix(self.session)}poster.jpg", found.jpeg)
+            minute = int(time.time()) // 60
+            if minute != self._still_minute:
+                self._still_minute = minute
+                await self._put(still_key(self.session, minute), found.jpeg)
 
     async def _put(self, key: str, body: bytes, note: dict[str, str] | None = None) -> None:
         """Stores, however long it takes: the queue behind it is what is bounded."""

@@ -60,4 +60,31 @@ chart.setOption({
     { name: words.left, type: "line", data: data.left, showSymbol: false, color: colour("--ink-2"), lineStyle: { type: "dotted" } },
   ],
 });
+
+// The picture on air at the minute one points at. Where there was none the place stays empty.
+const still = document.getElementById("still");
+if (still) {
+  const img = still.querySelector("img");
+  let shown = -1;
+  let asking;
+  const show = (n) => {
+    if (n === shown || !(n in data.at)) return;
+    shown = n;
+    clearTimeout(asking);
+    asking = setTimeout(() => { img.src = still.dataset.from + Math.floor(data.at[n] / 60000); }, 150); // not each one passed over
+    still.hidden = false;
+    still.querySelector("[data-when]").textContent = labels[n];
+    const said = [`${words.viewers}: ${formatNumber(data.peak[n])}`, `${words.orders}: ${formatNumber(data.orders[n])}`, `${words.left}: ${formatNumber(data.left[n])}`];
+    still.querySelector("[data-what]").textContent = said.join(" · ");
+    still.querySelector("[data-go]").href = still.dataset.replay + data.at[n];
+  };
+  img.addEventListener("error", () => { img.style.visibility = "hidden"; });
+  img.addEventListener("load", () => { img.style.visibility = ""; });
+  chart.on("updateAxisPointer", (event) => {
+    const axis = event.axesInfo?.find((one) => one.axisDim === "x");
+    if (axis) show(axis.value);
+  });
+  show(Math.max(0, data.peak.indexOf(Math.max(...data.peak)))); // at first the minute with most viewers
+}
+
 new ResizeObserver(() => chart.resize()).observe(box);
