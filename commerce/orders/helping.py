@@ -284,6 +284,7 @@ def _card(one: candidates.Candidate, lines: list[Line]) -> dict[str, Any]:
     return {
         "ids": one.ids,
         "name": one.name,
+        "origin": one.origin,
         "comments": one.comments,
         "phone": one.phone,
         "sure": one.sure,

@@ -217,6 +217,7 @@ function addComments(fresh, hidden = []) {
     const line = find("comment-line").content.firstElementChild.cloneNode(true);
     line.dataset.id = comment.id;
     line.querySelector("b").textContent = comment.name;
+    if (comment.origin) line.querySelector("b").dataset.origin = comment.origin;
     line.querySelector("[data-text]").textContent = comment.text;
     const form = line.querySelector("form");
     form.action = `/host/${data.code}/comments/${encodeURIComponent(comment.id)}/hide`;

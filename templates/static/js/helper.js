@@ -85,6 +85,17 @@ async function refresh() {
 }
 if (data.live) setInterval(refresh, EVERY_MS);
 
+// How reading the commune's Page and channel goes.
+async function showNetworks() {
+  if (document.hidden) return;
+  const html = await fetchPart(`${data.address}/networks`).catch(() => null);
+  if (html !== null && html.trim() !== find("networks").innerHTML.trim()) find("networks").innerHTML = html;
+}
+if (data.live) {
+  showNetworks();
+  setInterval(showNetworks, 3 * EVERY_MS);
+}
+
 // ---- keys
 
 function edit(card) {

@@ -150,6 +150,7 @@ function commentLine(comment) {
   line.dataset.id = comment.id;
   const who = document.createElement("b");
   who.textContent = comment.name;
+  if (comment.origin) who.dataset.origin = comment.origin;
   line.append(who, " ", comment.text);
   return line;
 }
