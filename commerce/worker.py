@@ -33,7 +33,7 @@ from commerce.core.leader import lead
 from commerce.core.outbox import Handler, Relay
 from commerce.core.settings import Settings
 from commerce.following import service as following
-from commerce.live import replays
+from commerce.live import rehearsal, replays
 from commerce.live.listening import Listener
 from commerce.live.news import Newsroom
 from commerce.live.ticker import Ticker
@@ -153,6 +153,7 @@ class Worker:
         self.leading = False
         self.jobs = jobs_of(settings, self.pictures)
         self.assembler = replays.Assembler(self.pictures, settings)
+        self.rehearsals = rehearsal.Crowd(settings, self.bus)
         self._changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -172,6 +173,7 @@ class Worker:
                         self.listener.run,
                         partial(outside.follow_figures, self.listener),
                         self.assembler.run,
+                        self.rehearsals.run,
                     ],
                 ),
                 self.newsroom.mend(),

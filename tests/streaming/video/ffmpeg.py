@@ -51,3 +51,7 @@ def decode(source: Path | str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr.strip(), done.stderr
+
+
+def has(program: str) -> bool:
+    return shutil.which(program) is not None
