@@ -17,7 +17,7 @@ from commerce.payments.models import BankFeed, CardAccount
 from commerce.payments.notices import SEAL, SEPAY
 
 DEPOSIT_PERCENT = 20
-DEPOSIT_FOR = "bo-034"
+DEPOSIT_FOR = "bo 034"
 """Whoever sells this asks so much of fresh goods in advance."""
 
 
@@ -36,6 +36,6 @@ async def take_money(settings: Settings) -> None:
             await db.execute(new.on_conflict_do_update(**same))
             account = upsert(CardAccount).values(seller_id=seller.id, account=f"acct_minhhoa{seller.id}")
             await db.execute(account.on_conflict_do_nothing())
-        asking = select(Product.seller_id).where(Product.code == DEPOSIT_FOR, Product.demo)
+        asking = select(Product.seller_id).where(Product.folded == DEPOSIT_FOR, Product.demo)
         wants = update(Seller).where(Seller.id.in_(asking)).values(deposit_percent=DEPOSIT_PERCENT)
         await db.execute(wants)

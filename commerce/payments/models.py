@@ -102,7 +102,9 @@ class Outcome(StrEnum):
     UNMATCHED = "unmatched"
     """No order of ours by memo and account; a person decides."""
     SETTLED = "settled"
-    """Was unmatched; a person has decided."""
+    """Was unmatched; a person has decided that it was for no order of ours."""
+    RETURNED = "returned"
+    """Was unmatched; a person has sent it back."""
 
 
 class Receipt(Base):

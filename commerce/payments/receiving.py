@@ -106,8 +106,11 @@ async def receive_by_hand(identity: Identity, code: str, note: str = "") -> None
         await _count(db, receipt, order)
 
 
-async def settle_unmatched(identity: Identity, receipt_id: int, *, code: str = "", note: str = "") -> None:
-    """A person decides about money that matched nothing: it was for the order `code`, or `note` says why not.
+async def settle_unmatched(
+    identity: Identity, receipt_id: int, *, code: str = "", note: str = "", returned: bool = False
+) -> None:
+    """A person decides about money that matched nothing: it was for the order `code`, it was sent back
+    (`note`: the bank's number), or `note` says why neither.
 
     Raises `NotFound`, `Forbidden`, `NothingDue` when somebody has decided already.
     """
@@ -125,7 +128,7 @@ async def settle_unmatched(identity: Identity, receipt_id: int, *, code: str = "
             raise NothingDue
         receipt.by, receipt.note = identity.person_id, note
         if order is None:
-            receipt.outcome = Outcome.SETTLED
+            receipt.outcome = Outcome.RETURNED if returned else Outcome.SETTLED
         else:
             await _count(db, receipt, order)
 

@@ -14,6 +14,8 @@ from commerce.payments.models import BankFeed, CardAccount
 from commerce.payments.notices import PAYOS, SEAL, SEPAY
 from commerce.payments.receiving import must_handle_money
 
+MOST_FEE = 1_000_000  # dong; more is a slip of the finger
+
 
 async def set_bank_feed(
     identity: Identity, secret_key: str, seller_id: int, service: str, secret: str
@@ -41,6 +43,24 @@ async def set_bank_feed(
         )
         changed = {"seller_id": row.excluded.seller_id, "secret": row.excluded.secret, "active": True}
         await db.execute(row.on_conflict_do_update(index_elements=["service", "account"], set_=changed))
+
+
+async def set_deposit(identity: Identity, seller_id: int, *, percent: int, fee: int) -> None:
+    """What is asked for in advance of orders paid on delivery: so much of fresh goods, and a fixed sum of
+    every order. Nothing of either switches it off. Raises `NotFound`, `Forbidden`, `Invalid`."""
+    faults = []
+    if not 0 <= percent <= 100:
+        faults.append(FieldError("percent", N_("Phần trăm đặt cọc từ 0 đến 100.")))
+    if not 0 <= fee <= MOST_FEE:
+        faults.append(FieldError("fee", N_("Số tiền trả trước từ 0 đến 1.000.000 ₫ mỗi đơn.")))
+    if faults:
+        raise Invalid(*faults)
+    async with sessions.begin() as db:
+        seller = await db.get(Seller, seller_id)
+        if seller is None:
+            raise NotFound
+        await must_handle_money(db, identity, seller_id)
+        seller.deposit_percent, seller.deposit_fee = percent, fee
 
 
 async def set_card_account(identity: Identity, seller_id: int, account: str) -> None:

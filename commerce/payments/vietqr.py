@@ -59,4 +59,4 @@ def payload(bank: str, account: str, amount: int | None = None, memo: str = "") 
 def svg(text: str) -> str:
     """The QR code as an inline SVG with a quiet zone, sized by its container."""
     code = segno.make_qr(text, error="m")
-    return str(code.svg_inline(scale=1, border=4, dark="#000", light="#fff", omitsize=True, svgclass="qr"))
+    return str(code.svg_inline(scale=1, border=2, dark="#000", light="#fff", omitsize=True, svgclass="qr"))
