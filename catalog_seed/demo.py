@@ -22,6 +22,7 @@ from pathlib import Path
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from catalog_seed.demo_rates import make_rates
 from catalog_seed.sheet import Row, SeedError, Sheet
 from commerce.accounts.models import Person, RoleGrant
 from commerce.accounts.service import hash_password
@@ -142,6 +143,7 @@ async def make(settings: Settings, *, progress: Progress) -> None:
     admin = people["0900000006"]
     progress("demo: sellers and goods")
     await _goods(admin, people["0900000004"])
+    await make_rates()
     progress("demo: sessions that are over, and coming ones")
     await _some_at_once(
         partial(_past_session, settings, people[_host_phone(index)], plan)

@@ -34,7 +34,7 @@ _KEEP = text(f"""
     ORDER BY o.id LIMIT 2000
     ON CONFLICT DO NOTHING
 """)  # noqa: S608 - our own text; looks back a little: ids are given before they are committed
-_ONE = text(f"{_TERMS} WHERE o.id = :order")  # noqa: S608
+_ONE = text(f"{_TERMS} WHERE o.id = :order")
 
 
 async def keep_terms() -> None:
