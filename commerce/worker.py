@@ -25,7 +25,7 @@ import structlog
 import uvloop
 from sqlalchemy import text
 
-from commerce.analytics import ingest, outside, reports, retention, rollup
+from commerce.analytics import ingest, outside, reminders, reports, retention, rollup
 from commerce.analytics.ingest import Ingest
 from commerce.core import garbage, heartbeat, logging
 from commerce.core.db import sessions
@@ -108,12 +108,17 @@ JOBS: Sequence[Job] = (
 )
 
 
+async def _remind(settings: Settings) -> None:
+    await reminders.remind(settings)
+
+
 def jobs_of(settings: Settings, pictures: Pictures) -> Sequence[Job]:
     """All jobs: those above, and those that talk to services named in the settings."""
     return (
         *JOBS,
         Job("send card refunds", 15, partial(cards.send_refunds, settings)),
         Job("ask after card payments", 60, partial(cards.reconcile, settings)),
+        Job("remind of reports", 600, partial(_remind, settings)),
         Job("delete recordings whose time is over", 3600, partial(replays.delete_due, pictures)),
     )
 

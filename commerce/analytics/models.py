@@ -10,7 +10,18 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Date, Double, ForeignKey, Index, Select, SmallInteger, and_, func, select
+from sqlalchemy import (
+    Date,
+    Double,
+    ForeignKey,
+    Index,
+    Select,
+    SmallInteger,
+    UniqueConstraint,
+    and_,
+    func,
+    select,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from commerce.core.db import Base, CreatedAt, History, Id
@@ -343,6 +354,22 @@ class ReportVersion(Base):
     figures: Mapped[dict[str, Any]]
     by: Mapped[int | None] = mapped_column(ForeignKey("person.id"))
     at: Mapped[CreatedAt]
+
+
+class ReportReminder(Base):
+    """Somebody was told of a report's deadline, once for each kind of reminder."""
+
+    __tablename__ = "report_reminder"
+    __table_args__ = (UniqueConstraint("report_id", "person_id", "kind"),)
+
+    id: Mapped[Id]
+    report_id: Mapped[int] = mapped_column(ForeignKey("report.id", ondelete="CASCADE"))
+    person_id: Mapped[int] = mapped_column(ForeignKey("person.id", ondelete="CASCADE"))
+    kind: Mapped[str]
+    """`before`, `due` or `late`."""
+    at: Mapped[datetime]
+    sent_at: Mapped[datetime | None]
+    """When its message was handed to the network; none while it could not be."""
 
 
 class StoreKey(Base):

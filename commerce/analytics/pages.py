@@ -23,6 +23,7 @@ from commerce.analytics import (
     queries,
     recency,
     report_pages,
+    residents_pages,
     service,
     signals,
     store_pages,
@@ -304,9 +305,46 @@ async def compare(
         period=chosen,
         picked=picked,
         rows=[_compared(measure, picked, middle[measure.key]) for measure in ALL],
+        fair=_fair(picked, [figures for figures in found if figures.totals.sessions]),
         series=_multiples(picked, weeks, mondays),
         mondays=mondays,
     )
+
+
+def _fair(picked: Sequence[CommuneFigures], active: Sequence[CommuneFigures]) -> list[dict[str, Any]]:
+    """What compares large with small: for each session, and for 1,000 residents where they are known."""
+    rows = [_per(picked, active, key, "session") for key in FAIR]
+    if any(one.residents for one in picked):
+        rows += [_per(picked, active, key, "residents") for key in FAIR]
+    return rows
+
+
+FAIR = ("views", "orders", "gmv")
+FAIR_NAMES = {"session": N_("{measure} mỗi phiên"), "residents": N_("{measure} trên 1.000 dân")}
+
+
+def _per(
+    picked: Sequence[CommuneFigures], active: Sequence[CommuneFigures], key: str, divisor: str
+) -> dict[str, Any]:
+    measure = BY_KEY[key]
+
+    def value(one: CommuneFigures) -> float | None:
+        by = one.totals.sessions if divisor == "session" else (one.residents or 0) / 1000
+        counted = measure.of(one.totals)
+        return counted / by if by and counted is not None else None
+
+    def words(found: float | None) -> str:
+        return show(Unit.VND if measure.unit is Unit.VND else Unit.PEOPLE, found, short=True)
+
+    values = [value(one) for one in picked]
+    known = [one for one in values if one is not None]
+    best = max(known) if len(set(known)) > 1 else None
+    everybody = [found for one in active if (found := value(one)) is not None]
+    return {
+        "name": translate(FAIR_NAMES[divisor]).format(measure=measure.label()),
+        "cells": [(words(one), one is not None and one == best) for one in values],
+        "median": words(median(everybody) if everybody else None),
+    }
 
 
 def _compared(measure: Measure, picked: Sequence[CommuneFigures], middle: Any) -> dict[str, Any]:
@@ -765,5 +803,6 @@ ROUTES = [
     *(definitions, show_rules, set_rules),
     *report_pages.ROUTES,
     *outlook_pages.ROUTES,
+    *residents_pages.ROUTES,
     *store_pages.ROUTES,
 ]

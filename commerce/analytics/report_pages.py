@@ -10,11 +10,11 @@ from litestar import Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, URLEncodedBody
 
-from commerce.analytics import papers, periods, reports, service
+from commerce.analytics import papers, periods, reminders, reports, service
 from commerce.analytics.figures import change, show
 from commerce.analytics.measures import ALL, BY_KEY
 from commerce.analytics.models import ReportState
-from commerce.core import tables
+from commerce.core import clock, tables
 from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Invalid, NotFound
 from commerce.core.i18n import N_, translate
@@ -27,6 +27,12 @@ writers = access.roles(*reports.WRITERS)
 province = access.roles(Role.PROVINCE)
 
 KIND_NAMES = {"week": N_("Tuần"), "month": N_("Tháng"), "campaign": N_("Đợt")}
+
+REMINDER_NAMES = {
+    "before": N_("nhắc trước hạn một ngày"),
+    "due": N_("nhắc đúng ngày hạn"),
+    "late": N_("nhắc vì quá hạn ba ngày"),
+}
 
 
 class Ask(msgspec.Struct):
@@ -67,6 +73,15 @@ async def index(request: AnyRequest, identity: NamedDependency[Identity]) -> Res
     )
 
 
+@get("/province/reports/due", opt=readers)
+async def due(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
+    """Fragment for the places of a commune: what should be handed in now."""
+    own = frozenset(code for code in identity.communes(*reports.WRITERS) if code is not None)
+    async with sessions.read() as db:
+        found = await reminders.due(db, own, clock.today()) if own else []
+    return page(request, "province/due.html", reports=found, today=clock.today())
+
+
 @post("/province/reports", opt=province)
 async def ask(identity: NamedDependency[Identity], data: URLEncodedBody[Ask]) -> Response[str]:
     first, last = _day(data.first, "first"), _day(data.last, "last")
@@ -94,6 +109,8 @@ async def one(
 ) -> Response[str]:
     opened = await reports.opened(identity, number)
     report = opened.report
+    async with sessions.read() as db:
+        reminded = await reminders.of_report(db, number)
     own = report.commune_code is not None and identity.may(report.commune_code, *reports.WRITERS)
     now, before = report.figures["measures"], report.figures["before"]
     return page(
@@ -122,6 +139,8 @@ async def one(
             for c in opened.corrections
         ],
         show=show,
+        reminded=reminded,
+        reminder_names={key: translate(name) for key, name in REMINDER_NAMES.items()},
     )
 
 
@@ -168,4 +187,4 @@ async def paper(
     return tables.attachment(body, file, kind, shown=True)
 
 
-ROUTES = [index, ask, combine, one, write, decide, paper]
+ROUTES = [index, due, ask, combine, one, write, decide, paper]

@@ -98,7 +98,17 @@ class Opened:
 # ---- reading
 
 
-async def listed(db: AsyncSession, communes: frozenset[str] | None, *, most: int = 500) -> list[Listed]:
+async def commune_names(db: AsyncSession) -> dict[str | None, str]:
+    return {row.code: row.name for row in await db.execute(select(Commune.code, Commune.name))}
+
+
+async def listed(
+    db: AsyncSession,
+    communes: frozenset[str] | None,
+    *,
+    states: Sequence[ReportState] = tuple(ReportState),
+    most: int = 500,
+) -> list[Listed]:
     """Newest period first; `communes` None: everybody's and the province's own."""
     query = (
         select(Report, Commune.name)
@@ -106,6 +116,7 @@ async def listed(db: AsyncSession, communes: frozenset[str] | None, *, most: int
         .order_by(Report.first.desc(), Report.last, Commune.sort_key)
         .limit(most)
     )
+    query = query.where(Report.state.in_(states))
     if communes is not None:
         query = query.where(Report.commune_code.in_(communes))
     today = clock.today()
@@ -404,11 +415,6 @@ async def combine(identity: Identity, first: date, last: date, words: str = "") 
             )
         )
     return report.id
-
-
-async def late(db: AsyncSession, communes: frozenset[str] | None) -> list[Listed]:
-    """Reports past their day: what reminders are about."""
-    return [one for one in await listed(db, communes) if one.late]
 
 
 def _must_write(identity: Identity, report: Report) -> None:

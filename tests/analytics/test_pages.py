@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import re
 
@@ -233,3 +234,81 @@ async def test_what_is_on_air_is_shown_with_its_orders(
         await factories.live_session(db, host, {}, code="SANGNAY")
     page = await get(client, "/province/live", headers)
     assert "/province/sessions/SANGNAY" in page
+
+
+async def test_every_commune_is_drawn_under_its_own_name_where_and_as_large_as_it_is(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    page = await get(client, "/province", await sign_in(Role.PROVINCE), **PERIOD)
+    drawn = re.findall(
+        r'href="/province/communes/(\d+)[^"]*"><path class="land" d="([^"]+)"[^>]*><title>([^:]+):', page
+    )
+    async with core_db.sessions.read() as db:
+        query = text("SELECT code, name, area_km2, lat, lon FROM commune")
+        known = {row.code: row for row in await db.execute(query)}
+    assert {code: html.unescape(name) for code, _, name in drawn} == {code: row.name for code, row in known.items()}
+    boxes = {code: box(path) for code, path, _ in drawn}
+    west, north = min(b[0] for b in boxes.values()), min(b[1] for b in boxes.values())
+    east, south = max(b[2] for b in boxes.values()), max(b[3] for b in boxes.values())
+    lons, lats = [row.lon for row in known.values()], [row.lat for row in known.values()]
+    scale = sum(b[4] for b in boxes.values()) / sum(float(row.area_km2) for row in known.values())
+    for code, (left, top, right, bottom, area) in boxes.items():
+        row = known[code]
+        # From degrees to the grid by the extreme communes' places, so without the code under test.
+        x = (row.lon - min(lons)) / (max(lons) - min(lons))
+        y = (max(lats) - row.lat) / (max(lats) - min(lats))
+        assert abs((left + right) / 2 - west - x * (east - west)) < 0.12 * (east - west), row.name
+        assert abs((top + bottom) / 2 - north - y * (south - north)) < 0.12 * (south - north), row.name
+        assert 0.7 < area / (scale * float(row.area_km2)) < 1.4, (row.name, area)
+
+
+def box(path: str) -> tuple[int, int, int, int, float]:
+    """West, north, east, south and area of an outline."""
+    points: list[tuple[int, int]] = []
+    area = 0.0
+    for ring in re.findall(r"M(\d+) (\d+)l([^z]*)z", path):
+        x, y = int(ring[0]), int(ring[1])
+        steps = [int(number) for number in ring[2].split()]
+        corners = [(x, y)]
+        for dx, dy in zip(steps[::2], steps[1::2], strict=True):
+            x, y = x + dx, y + dy
+            corners.append((x, y))
+        pairs = zip(corners, [*corners[1:], corners[0]], strict=True)
+        area += abs(sum(a[0] * b[1] - b[0] * a[1] for a, b in pairs)) / 2
+        points += corners
+    xs, ys = [p[0] for p in points], [p[1] for p in points]
+    return min(xs), min(ys), max(xs), max(ys), area
+
+
+async def test_residents_are_entered_with_day_and_source_and_compare_fairly(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    headers = await sign_in(Role.PROVINCE)
+    path, ea_knuec, ea_kao = "/province/residents", factories.EA_KNUEC, "24169"
+    form = {f"people-{ea_knuec}": "1.250", "as_of": "2025-07-01", "source": "Cục Thống kê"}
+    for bad, field in (
+        ({"source": ""}, "source"),
+        ({"as_of": "2199-01-01"}, "as_of"),
+        ({f"people-{ea_knuec}": "hai vạn"}, f"people-{ea_knuec}"),
+        ({f"people-{ea_knuec}": "3"}, f"people-{ea_knuec}"),
+    ):
+        refused = await client.post(path, data=form | bad, headers=headers)
+        assert refused.status_code == 422
+        assert re.search(rf'name="{field}"[^>]*aria-invalid', refused.text), field
+    assert "–" in await get(client, path, headers)
+    assert (await client.post(path, data=form, headers=headers)).status_code == 303
+    page = await get(client, path, headers)
+    assert f'name="people-{ea_knuec}" inputmode="numeric" autocomplete="off" value="1.250"' in page
+    assert "01/07/2025" in page
+    side_by_side = await client.get(
+        "/province/compare", params={"c": [ea_knuec, ea_kao], **PERIOD}, headers=headers
+    )
+    rows = re.findall(r'<th scope="row">([^<]+)</th><td class="num[^"]*">([^<]+)<', side_by_side.text)
+    async with core_db.sessions.read() as db:
+        views = await db.scalar(text("SELECT sum(views) FROM session_rollup"))
+    assert ("Lượt xem trên 1.000 dân", f"{views / 1.25:.1f}".replace(".", ",")) in rows
+    assert (await client.post(path, data={f"people-{ea_knuec}": ""}, headers=headers)).status_code == 303
+    async with core_db.sessions.read() as db:
+        assert await db.scalar(text("SELECT count(*) FROM residents")) == 0
+    helper = await sign_in(Role.HELPER)
+    assert (await client.get(path, headers=helper)).status_code == 403

@@ -66,6 +66,20 @@ def upgrade() -> None:
         op.f("ix_complaint_history_subject_id"), "complaint_history", ["subject_id"], unique=False
     )
     op.create_table(
+        "data_request_history",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("subject_id", sa.BigInteger(), nullable=False),
+        sa.Column("before", sa.Text(), nullable=False),
+        sa.Column("after", sa.Text(), nullable=False),
+        sa.Column("by", sa.BigInteger(), nullable=True),
+        sa.Column("reason", sa.Text(), server_default="", nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_data_request_history")),
+    )
+    op.create_index(
+        op.f("ix_data_request_history_subject_id"), "data_request_history", ["subject_id"], unique=False
+    )
+    op.create_table(
         "heartbeat",
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
@@ -337,6 +351,40 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_account_event_person_id"), "account_event", ["person_id"], unique=False)
     op.create_table(
+        "data_request",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("phone", sa.Text(), nullable=False),
+        sa.Column("wish", sa.Text(), nullable=False),
+        sa.Column("words", sa.Text(), server_default="", nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("commune_code", sa.Text(), nullable=True),
+        sa.Column("asked_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("code_hash", sa.Text(), nullable=True),
+        sa.Column("code_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("tries", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
+        sa.Column("token_hash", sa.Text(), nullable=True),
+        sa.Column("token_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("answer", sa.Text(), server_default="", nullable=False),
+        sa.Column("answered_by", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["commune_code"], ["commune.code"], name=op.f("fk_data_request_commune_code")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_data_request")),
+        sa.UniqueConstraint("code", name=op.f("uq_data_request_code")),
+    )
+    op.create_index(op.f("ix_data_request_commune_code"), "data_request", ["commune_code"], unique=False)
+    op.create_index(
+        "ix_data_request_open",
+        "data_request",
+        ["due_at"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('asked', 'proved')"),
+    )
+    op.create_index(op.f("ix_data_request_phone"), "data_request", ["phone"], unique=False)
+    op.create_index(op.f("ix_data_request_token_hash"), "data_request", ["token_hash"], unique=False)
+    op.create_table(
         "follow",
         sa.Column("device_id", sa.BigInteger(), nullable=False),
         sa.Column("commune_code", sa.Text(), nullable=False),
@@ -405,7 +453,7 @@ def upgrade() -> None:
         "live_session",
         ["commune_code"],
         unique=True,
-        postgresql_where=sa.text("state = 'live'"),
+        postgresql_where=sa.text("state = 'live' AND NOT rehearsal"),
     )
     op.create_table(
         "network_account",
@@ -1040,6 +1088,25 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("device_id", "live_session_id", name=op.f("pk_reminder")),
     )
     op.create_index("ix_reminder_live_session_id", "reminder", ["live_session_id"], unique=False)
+    op.create_table(
+        "report_reminder",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("report_id", sa.BigInteger(), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("sent_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["person_id"], ["person.id"], name=op.f("fk_report_reminder_person_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["report_id"], ["report.id"], name=op.f("fk_report_reminder_report_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_report_reminder")),
+        sa.UniqueConstraint(
+            "report_id", "person_id", "kind", name=op.f("uq_report_reminder_report_id_person_id_kind")
+        ),
+    )
     op.create_table(
         "report_version",
         sa.Column("report_id", sa.BigInteger(), nullable=False),
@@ -1689,6 +1756,7 @@ def downgrade() -> None:
     op.drop_index("ix_session_rollup_commune_code_day", table_name="session_rollup")
     op.drop_table("session_rollup")
     op.drop_table("report_version")
+    op.drop_table("report_reminder")
     op.drop_index("ix_reminder_live_session_id", table_name="reminder")
     op.drop_table("reminder")
     op.drop_index(op.f("ix_recording_kept_until"), table_name="recording")
@@ -1772,7 +1840,7 @@ def downgrade() -> None:
     op.drop_index(
         "uq_live_session_commune_code_live",
         table_name="live_session",
-        postgresql_where=sa.text("state = 'live'"),
+        postgresql_where=sa.text("state = 'live' AND NOT rehearsal"),
     )
     op.drop_index(op.f("ix_live_session_state"), table_name="live_session")
     op.drop_index(op.f("ix_live_session_commune_code"), table_name="live_session")
@@ -1783,6 +1851,15 @@ def downgrade() -> None:
     op.drop_table("identity_check")
     op.drop_index("ix_follow_commune_code", table_name="follow")
     op.drop_table("follow")
+    op.drop_index(op.f("ix_data_request_token_hash"), table_name="data_request")
+    op.drop_index(op.f("ix_data_request_phone"), table_name="data_request")
+    op.drop_index(
+        "ix_data_request_open",
+        table_name="data_request",
+        postgresql_where=sa.text("state IN ('asked', 'proved')"),
+    )
+    op.drop_index(op.f("ix_data_request_commune_code"), table_name="data_request")
+    op.drop_table("data_request")
     op.drop_index(op.f("ix_account_event_person_id"), table_name="account_event")
     op.drop_table("account_event")
     op.drop_table("webhook_event")
@@ -1823,6 +1900,8 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_idempotency_key_at"), table_name="idempotency_key")
     op.drop_table("idempotency_key")
     op.drop_table("heartbeat")
+    op.drop_index(op.f("ix_data_request_history_subject_id"), table_name="data_request_history")
+    op.drop_table("data_request_history")
     op.drop_index(op.f("ix_complaint_history_subject_id"), table_name="complaint_history")
     op.drop_table("complaint_history")
     op.drop_index(op.f("ix_commune_folded"), table_name="commune")

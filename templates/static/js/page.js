@@ -126,6 +126,13 @@ document.addEventListener("input", async (event) => {
   if (none) none.hidden = shown > 0;
 });
 
+// Parts of a page that another part of the market makes: they come once the page is there.
+for (const box of document.querySelectorAll("[data-include]")) {
+  fetch(box.dataset.include, { headers: { "HX-Request": "true" } })
+    .then(async (answer) => { if (answer.ok) box.innerHTML = await answer.text(); })
+    .catch(() => {});
+}
+
 // Bells are looked at once the page is there; they are never what somebody waits for.
 if (document.getElementById("following-words")) addEventListener("load", () => import("./following.js"));
 
