@@ -15,9 +15,9 @@ from litestar.params import FromPath, JSONBody, URLEncodedBody
 
 from commerce.core import clock
 from commerce.core.db import sessions
-from commerce.core.errors import NotFound
-from commerce.core.i18n import N_, translate
-from commerce.core.roles import Identity
+from commerce.core.errors import Invalid, NotFound
+from commerce.core.i18n import N_, current_language, translate
+from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access, page, redirect
 from commerce.live import outlets, queries, replays, service
@@ -493,7 +493,86 @@ async def rehearse_form(code: FromPath[str], identity: NamedDependency[Identity]
     return redirect(f"/host/{made.code}")
 
 
+# ---- for those who keep recordings
+
+
+class KeepForm(msgspec.Struct):
+    note: str = ""
+    reason: str = ""
+
+
+@get("/office/recordings", opt=keepers, include_in_schema=False)
+async def recordings_page(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
+    return await _recordings(request, identity)
+
+
+@post("/office/recordings/{code:str}/{act:str}", opt=keepers, include_in_schema=False)
+async def recordings_act(
+    request: AnyRequest,
+    code: FromPath[str],
+    act: FromPath[str],
+    data: URLEncodedBody[KeepForm],
+    identity: NamedDependency[Identity],
+) -> Response[str]:
+    """Hold, release, take down; leads back to the list."""
+    pictures, code = request.app.state.pictures, code.upper()
+    try:
+        match act:
+            case "hold":
+                await replays.hold(identity, pictures, code, data.note)
+            case "release":
+                await replays.release(identity, pictures, code)
+            case "takedown":
+                await service.takedown(identity, code, data.reason)
+                rooms.forget(code)
+            case _:
+                raise NotFound
+    except Invalid as error:
+        faults = {code: error.errors[0].text(current_language.get())}
+        return await _recordings(request, identity, status=error.status, errors=faults)
+    return redirect(f"/office/recordings#{code}")
+
+
+async def _recordings(
+    request: AnyRequest, identity: Identity, *, status: int = 200, errors: dict[str, str] | None = None
+) -> Response[str]:
+    places = frozenset({None}) if identity.has(Role.ADMIN) else identity.communes(*KEEPERS)
+    async with sessions.read() as db:
+        rows = await replays.kept(db, places)
+        log = await replays.deletions(db, places)
+    return page(
+        request,
+        "office/recordings.html",
+        status=status,
+        recordings=[
+            {
+                "code": session.code,
+                "title": session.title,
+                "commune": commune,
+                "began_at": one.began_at,
+                "seconds": one.duration_ms // 1000,
+                "size": one.size,
+                "kept_until": one.kept_until,
+                "held_at": one.held_at,
+                "hold_note": one.hold_note,
+                "taken_down": session.state == LiveState.TAKEN_DOWN,
+                "deleted_at": one.deleted_at,
+                "files": one.files,
+            }
+            for one, session, commune in rows
+        ],
+        deletions=[
+            {"code": one.code, "why": one.why, "by": name, "objects": one.objects, "bytes": one.bytes}
+            | {"at": one.at, "done_at": one.done_at}
+            for one, name in log
+        ],
+        errors=errors or {},
+    )
+
+
 PAGES: list[Any] = [
+    recordings_page,
+    recordings_act,
     outlets_part,
     stream_key_form,
     outlet_form,

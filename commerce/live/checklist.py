@@ -25,8 +25,9 @@ class Condition:
     met: bool = False
 
 
-REHEARSED = ("commune", "title", "lineup", "one_voice")
-"""What a rehearsal needs: nobody buys there, so verification, rules and papers can still be under way."""
+REHEARSED = ("commune", "title", "lineup")
+"""What a rehearsal needs: nobody buys there, so verification, rules and papers can still be under way, and it
+disturbs no other session."""
 
 ONE_VOICE = Condition("one_voice", N_("Xã đang có một phiên khác lên sóng. Xin kết thúc phiên đó trước."))
 
@@ -47,6 +48,7 @@ async def checklist(db: AsyncSession, live_session_id: int) -> list[Condition]:
         LiveSession,
         LiveSession.commune_code == session.commune_code,
         LiveSession.state == LiveState.LIVE,
+        LiveSession.rehearsal.is_(False),
         LiveSession.id != session.id,
     )
     products = (

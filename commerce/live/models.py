@@ -29,7 +29,7 @@ class LiveSession(Base):
             "uq_live_session_commune_code_live",
             "commune_code",
             unique=True,
-            postgresql_where=text("state = 'live'"),
+            postgresql_where=text("state = 'live' AND NOT rehearsal"),
         ),
     )
 

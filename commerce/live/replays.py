@@ -20,7 +20,9 @@ from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.accounts.models import Person
 from commerce.catalog.models import Grade, Product
+from commerce.communes.models import Commune
 from commerce.core import clock
 from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Invalid
@@ -54,6 +56,7 @@ AGAIN_AFTER_S = 120.0  # a recording that could not be put together is tried aga
 CLIP_MOST = timedelta(minutes=20)
 PIN_LEAST = timedelta(seconds=2)  # a pin that was taken away at once is no chapter
 NO_PIN = timedelta(minutes=5)
+KEPT_SHOWN = 100
 
 log = structlog.get_logger()
 
@@ -302,6 +305,35 @@ async def _to_keep(identity: Identity, code: str) -> LiveSession:
     if known is None or known.deleted_at is not None:
         raise RecordingNotFound
     return session
+
+
+async def kept(db: AsyncSession, communes: frozenset[str | None]) -> list[Any]:
+    """Recordings of these communes (None among them: all), newest first, for those who keep them."""
+    query = (
+        select(Recording, LiveSession, Commune.name)
+        .join(LiveSession, LiveSession.id == Recording.live_session_id)
+        .join(Commune, Commune.code == LiveSession.commune_code)
+        .where(LiveSession.rehearsal.is_(False))
+        .order_by(Recording.began_at.desc())
+        .limit(KEPT_SHOWN)
+    )
+    if None not in communes:
+        query = query.where(LiveSession.commune_code.in_(communes))
+    return list((await db.execute(query)).all())
+
+
+async def deletions(db: AsyncSession, communes: frozenset[str | None]) -> list[Any]:
+    """The log, newest first, with the name of who deleted."""
+    query = (
+        select(MediaDeletion, Person.name)
+        .outerjoin(Person, Person.id == MediaDeletion.by)
+        .join(LiveSession, LiveSession.code == MediaDeletion.code)
+        .order_by(MediaDeletion.id.desc())
+        .limit(KEPT_SHOWN)
+    )
+    if None not in communes:
+        query = query.where(LiveSession.commune_code.in_(communes))
+    return list((await db.execute(query)).all())
 
 
 async def delete_rehearsal(identity: Identity, pictures: Pictures, code: str) -> None:

@@ -126,7 +126,9 @@ class Sessions:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         with contextlib.suppress(WireAway):
             await self.wire.leave(self.process)
-        await asyncio.gather(*(self.give_up(session, Moved()) for session in list(self.owned)))
+        # With what has just ended, whose last segments nobody else has.
+        leaving = [self.give_up(session, Moved()) for session in list(self.owned)]
+        await asyncio.gather(*leaving, *self._errands, return_exceptions=True)
 
     async def open(self, session: str, sender: Sender, dismiss: Closer, *, fetch: bool = False) -> Owned:
         """The stream for a host of `session`; the host before is sent away.

@@ -33,6 +33,7 @@ PUBLIC = [
 PLACES = {
     "0900000001": ["/host", "/host/new", f"/host/{SESSION}", f"/host/{SESSION}/lineup", "/account"],
     "0900000002": ["/helper", f"/helper/{SESSION}"],
+    "0900000003": ["/office/recordings"],
 }
 
 Scheme = Literal["light", "dark"]

@@ -171,6 +171,7 @@ async def test_keys_are_sealed_and_told_to_nobody(market: Market, sessions: Sess
     body = {"name": "Facebook", "address": "rtmps://live-api-s.facebook.com:443/rtmp", "key": key}
     made = await market.post("outlets", body)
     assert key not in str(made)
+    assert await market.post("outlets", body) == made  # a tap that came twice
     async with sessions.read() as db:
         row = (await db.execute(text("SELECT * FROM outlet"))).one()
         news = str((await db.execute(text("SELECT payload FROM outbox"))).all())

@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from commerce.core.db import Sessions
 from commerce.core.settings import Settings
 from commerce.live import queries, rehearsal, service
+from commerce.live.errors import NotReady
 from commerce.live.models import LiveCounter, LiveSession
 from commerce.live.rehearsal import GUESTS, Crowd
 from streaming.bus import Bus, staff_room
@@ -101,7 +102,7 @@ async def test_a_rehearsal_needs_little_and_shows_to_nobody(sessions: Sessions) 
     async with sessions.begin() as db:
         await db.execute(text("UPDATE person SET identity_verified_at = NULL"))
         await db.execute(text("UPDATE live_session SET rules_accepted_at = NULL"))
-    with pytest.raises(service.NotReady):
+    with pytest.raises(NotReady):
         await service.start(market.host, market.code)
     made = await service.rehearse(market.host, market.code)
     await service.start(market.host, made.code)
@@ -112,3 +113,16 @@ async def test_a_rehearsal_needs_little_and_shows_to_nobody(sessions: Sessions) 
         codes = set(await db.scalars(select(LiveSession.code)))
     assert codes == {market.code, made.code}
     assert len(made.code) == len("THU") + 16
+
+
+async def test_a_rehearsal_disturbs_no_session(sessions: Sessions) -> None:
+    """One voice a commune, and a second phone may practise beside it."""
+    market = await scene.on_air(sessions)
+    made = await service.rehearse(market.host, market.code)
+    await service.start(market.host, made.code)
+    async with sessions.read() as db:
+        states = dict((await db.execute(select(LiveSession.code, LiveSession.state))).tuples().all())
+    assert states == {market.code: "live", made.code: "live"}
+    other = await service.rehearse(market.host, market.code)
+    await service.stop(market.host, market.code)
+    await service.start(market.host, other.code)

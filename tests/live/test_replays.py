@@ -20,7 +20,7 @@ from commerce.core.db import Sessions
 from commerce.core.settings import Settings
 from commerce.live import replays, service
 from commerce.live.errors import RecordingHeld, RecordingKept
-from commerce.live.video import Pictures
+from commerce.live.video import Pictures, show_picture
 from streaming.video import keeping
 from streaming.video.process import VideoConfig, running
 from tests.browser.stand import filmed, web, work
@@ -244,3 +244,44 @@ async def test_a_rehearsal_gives_advice_and_is_deleted_on_request(
         asked = await film.http.delete(f"/api/v1/live-sessions/{film.code}/recording")
         assert asked.status_code == 204, asked.text
         await gone(film, sessions, "rehearsal, on request", film.scene.host.person_id, hashes)
+
+
+async def test_those_who_keep_recordings_have_a_page(settings: Settings, sessions: Sessions) -> None:
+    async with filming(settings, sessions) as film:
+        officer = await bearer(sessions, film.scene.officer.person_id)
+        stranger = await bearer(sessions, film.scene.stranger.person_id)
+        address = f"/office/recordings/{film.code}"
+        assert (await film.http.get("/office/recordings", headers=stranger)).status_code == 403
+        [file] = (await film.replay())["files"]
+        page = await film.http.get("/office/recordings", headers=officer)
+        assert file["sha256"] in page.text
+        empty = await film.http.post(f"{address}/hold", data={"note": " "}, headers=officer)
+        assert empty.status_code == 422
+        held = await film.http.post(f"{address}/hold", data={"note": "Công văn 12/2026"}, headers=officer)
+        assert held.status_code == 303
+        assert "Công văn 12/2026" in (await film.http.get("/office/recordings", headers=officer)).text
+        assert await keeping.held(film.pictures.archive, film.code)
+        await film.http.post(f"{address}/release", headers=officer)
+        assert not await keeping.held(film.pictures.archive, film.code)
+        down = await film.http.post(
+            f"{address}/takedown", data={"reason": "Bán hàng không đúng giấy tờ"}, headers=officer
+        )
+        assert down.status_code == 303
+        assert (await film.http.get(f"/live/{film.code}")).status_code == 410
+
+
+async def test_a_cdn_is_named_on_the_pages(settings: Settings, sessions: Sessions) -> None:
+    made, _ = filmed(settings)
+    cdn = "https://cdn.test"
+    made = replace(made, extra={**made.extra, "MEDIA_URL": cdn})
+    people = await scene.on_air(sessions)
+    await show_picture(people.code)
+    async with web(made), httpx.AsyncClient(base_url=made.public_url) as http:
+        page = await http.get(f"/live/{people.code}")
+        told = (await http.get(f"/api/v1/live-sessions/{people.code}")).json()
+    assert f'"playback_url": "{cdn}/media/{people.code}/index.m3u8"' in page.text
+    assert f'src="{cdn}/media/{people.code}/poster.jpg"' in page.text
+    assert told["playback_url"] == f"{cdn}/media/{people.code}/index.m3u8"
+    for part in ("img-src", "media-src", "connect-src"):
+        policy = next(one for one in page.headers["content-security-policy"].split(";") if part in one)
+        assert cdn in policy

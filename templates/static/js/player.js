@@ -12,7 +12,8 @@
 // live       true on air, false for a replay
 // onChange   gets the state whenever it changes:
 //   phase      "idle", "loading", "playing", "waiting" (nothing comes just now), "paused", "ended"
-//   note       null or { code, text }: "waiting", "sound_only", "saving", "muted", "failed"
+//   note       null or { code, text }: "waiting", "sound_only", "saving", "saving_sound", "muted", "failed"
+//   saving     does the viewer want to spend little data?
 //   muted      boolean        kind    "ll", "plain", "audio", "native"
 //   latency    seconds behind the newest picture, live only        megabytes_hour   at the present rate
 //   canPip     can the picture be put into a window of its own?
@@ -34,13 +35,14 @@ export const WORDS = {
   waiting: "Đường truyền của người bán đang gián đoạn. Hình sẽ tự chạy lại.",
   sound_only: "Mạng yếu nên chỉ phát tiếng. Hình sẽ trở lại khi mạng khá hơn.",
   saving: "Đang tiết kiệm dữ liệu.",
+  saving_sound: "Đang tiết kiệm dữ liệu: chỉ phát tiếng.",
   muted: "Bấm để bật tiếng",
   failed: "Trình duyệt này không phát được hình. Hãy mở bằng Chrome hoặc Safari.",
 };
 
 export function attachPlayer({ video, base, live = true, words = {}, onChange = () => {} }) {
   const text = { ...WORDS, ...words };
-  const state = { phase: "idle", note: null, muted: true, kind: "", latency: 0, megabytes_hour: 0, canPip: canPip(video) };
+  const state = { phase: "idle", note: null, saving: false, muted: true, kind: "", latency: 0, megabytes_hour: 0, canPip: canPip(video) };
   const stalls = [];
   let hls = null;
   let Hls = null;
@@ -61,7 +63,11 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
     onChange({ ...state });
   }
   const note = (code) => change({ note: code ? { code, text: text[code] } : null });
-  const standing = () => note(saving ? "saving" : soundForced ? "sound_only" : null);
+  function standing() {
+    change({ saving });
+    const code = soundForced ? "saving_sound" : "saving";
+    note(saving ? code : soundForced ? "sound_only" : null);
+  }
 
   // ---- what to fetch
 
@@ -330,7 +336,8 @@ function settings(which, live, saving) {
   const common = { enableWorker: true, capLevelToPlayerSize: true, fragLoadPolicy: patient(20_000), playlistLoadPolicy: patient(10_000) };
   if (!live) return { ...common, startPosition: 0, maxBufferLength: 30 };
   const edge = { ...common, backBufferLength: 20, startLevel: saving ? 0 : -1 };
-  if (which === "ll") return { ...edge, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.08 };
+  // A stall makes hls.js stay further behind for good, by a second; here two of them choose another kind instead.
+  if (which === "ll") return { ...edge, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.08, liveSyncOnStallIncrease: 0.2 };
   return {
     ...edge,
     lowLatencyMode: false,

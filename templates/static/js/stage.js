@@ -35,6 +35,7 @@ export function mountStage({ url, live, words }) {
   function tell(state) {
     find("sound").hidden = !state.muted;
     find("pip").hidden = !state.canPip;
+    find("saver").setAttribute("aria-pressed", String(state.saving));
     const note = find("stage-note");
     note.hidden = !state.note || state.note.code === "muted";
     note.textContent = state.note?.text || "";
@@ -45,9 +46,7 @@ export function mountStage({ url, live, words }) {
   find("sound").addEventListener("click", () => player?.unmute());
   find("pip").addEventListener("click", () => player?.pictureInPicture());
   find("saver").addEventListener("click", (event) => {
-    const on = event.currentTarget.getAttribute("aria-pressed") !== "true";
-    event.currentTarget.setAttribute("aria-pressed", String(on));
-    player?.saveData(on);
+    player?.saveData(event.currentTarget.getAttribute("aria-pressed") !== "true");
   });
   // By itself only where data is not scarce, and only once the page can be used: the player is the heavy part.
   function startByItself() {
