@@ -22,6 +22,8 @@ from commerce.core.outbox import dead_messages
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import LANGUAGE_COOKIE, SIGN_IN_COOKIE, AnyRequest, access, page, redirect
+from commerce.policies import service as policies
+from commerce.policies.documents import TITLES
 
 # Where each role's work is; the first that fits is where a person lands after signing in.
 PLACES = [
@@ -32,6 +34,16 @@ PLACES = [
     (Role.PROVINCE, "/province"),
     (Role.ADMIN, "/admin"),
 ]
+
+
+ROLE_NAMES = {
+    Role.HOST: N_("Người dẫn phiên"),
+    Role.HELPER: N_("Trợ lý phiên"),
+    Role.OFFICER: N_("Cán bộ xã"),
+    Role.SELLER: N_("Người bán"),
+    Role.PROVINCE: N_("Cán bộ tỉnh"),
+    Role.ADMIN: N_("Quản trị"),
+}
 
 
 class LoginForm(msgspec.Struct):
@@ -50,7 +62,24 @@ async def login_page(
 ) -> Response[str]:
     if viewer is not None:
         return redirect(next or place_of(viewer))
-    return page(request, "accounts/login.html", next=next, phone="", error=None)
+    return await _login(request, next=next)
+
+
+async def _login(
+    request: AnyRequest, *, next: str, phone: str = "", error: str | None = None, status: int = 200
+) -> Response[str]:
+    """The form; in a demo market also its made-up people."""
+    demo = await queries.demo_people() if request.app.state.settings.demo else []
+    names = {role: translate(ROLE_NAMES[role]) for role in Role}
+    return page(
+        request,
+        "accounts/login.html",
+        status=status,
+        next=next,
+        phone=phone,
+        error=error,
+        demo_logins=[(names[role], name, number) for role, name, number in demo],
+    )
 
 
 @post("/login", opt=access.public)
@@ -66,14 +95,7 @@ async def login_form(
         )
     except MarketError as error:
         message = error.detail_text(current_language.get())
-        return page(
-            request,
-            "accounts/login.html",
-            status=error.status,
-            next=data.next,
-            phone=data.phone,
-            error=message,
-        )
+        return await _login(request, next=data.next, phone=data.phone, error=message, status=error.status)
     response = redirect(data.next or place_of(identity))
     response.set_cookie(sign_in_cookie(token, settings))
     return response
@@ -121,8 +143,28 @@ async def check_code(
 @get("/account", opt=access.signed_in)
 async def account(request: AnyRequest, identity: NamedDependency[Identity]) -> Response[str]:
     """The person's own devices and password."""
+    return await _account(request, identity)
+
+
+async def _account(
+    request: AnyRequest,
+    identity: Identity,
+    *,
+    status: int = 200,
+    error: str | None = None,
+    done: bool = False,
+) -> Response[str]:
+    async with sessions.read() as db:
+        accepted = await policies.acceptances(db, identity.person_id)
     return page(
-        request, "accounts/account.html", devices=await queries.devices(identity), error=None, done=False
+        request,
+        "accounts/account.html",
+        status=status,
+        devices=await queries.devices(identity),
+        accepted=accepted,
+        policy_names={name: translate(title) for name, title in TITLES.items()},
+        error=error,
+        done=done,
     )
 
 
@@ -142,10 +184,7 @@ async def change_password(
         error, status = fault.errors[0].text(current_language.get()), fault.status
     except WrongPassword:
         error, status = translate(N_("Mật khẩu hiện tại chưa đúng.")), 422
-    devices = await queries.devices(identity)
-    return page(
-        request, "accounts/account.html", status=status, devices=devices, error=error, done=error is None
-    )
+    return await _account(request, identity, status=status, error=error, done=error is None)
 
 
 @post("/account/devices/{device:int}/out", opt=access.signed_in)

@@ -122,3 +122,18 @@ async def office_commune(identity: Identity) -> str:
     if first is None:
         raise Forbidden
     return first
+
+
+async def demo_people() -> list[tuple[Role, str, str]]:
+    """(role, name, phone) of the first made-up person of each role, for the sign-in page of a demo market."""
+    async with sessions.read() as db:
+        rows = await db.execute(
+            select(RoleGrant.role, Person.name, Person.phone)
+            .join(Person, Person.id == RoleGrant.person_id)
+            .where(Person.demo, Person.active)
+            .order_by(Person.phone)
+        )
+        first: dict[Role, tuple[str, str]] = {}
+        for role, name, phone in rows:
+            first.setdefault(Role(role), (name, phone))
+    return [(role, *first[role]) for role in Role if role in first]
