@@ -22,13 +22,15 @@ from pathlib import Path
 from sqlalchemy import select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
+from catalog_seed import neighbours
+from catalog_seed.demo_money import take_money
 from catalog_seed.demo_rates import make_rates
 from catalog_seed.sheet import Row, SeedError, Sheet
+from commerce.accounts.identity import Document, Looked
 from commerce.accounts.models import Person, RoleGrant
 from commerce.accounts.service import hash_password
-from commerce.accounts.identity import Document, Looked
-from commerce.catalog import service as catalog
 from commerce.catalog import assisting, stock
+from commerce.catalog import service as catalog
 from commerce.catalog.forms import (
     ARTS,
     INDUSTRIES,
@@ -45,6 +47,7 @@ from commerce.core.errors import Invalid, MarketError
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.text import fold
+from commerce.live import outside
 from commerce.live import service as live
 from commerce.live.models import LiveSession, LiveState
 from commerce.live.service import Offer
@@ -142,7 +145,8 @@ async def make(settings: Settings, *, progress: Progress) -> None:
     people = await _people([*PEOPLE, *await _hosts()])
     admin = people["0900000006"]
     progress("demo: sellers and goods")
-    await _goods(admin, people["0900000004"])
+    await _goods(admin, people["0900000004"], settings.secret_key)
+    await take_money(settings)
     await make_rates()
     progress("demo: sessions that are over, and coming ones")
     await _some_at_once(
@@ -152,8 +156,20 @@ async def make(settings: Settings, *, progress: Progress) -> None:
         for index, plan in enumerate(PLANNED)
     )
     await desk.close()
+    await _networks(settings, people["0900000003"])
     progress(f"demo: {SESSION} goes on air")
     await _main_session(people["0900000001"])
+
+
+async def _networks(settings: Settings, officer: Identity) -> None:
+    """The commune's Page and channel, where stand-ins take the place of the networks."""
+    if not settings.extra.get("NETWORKS_STAND_IN"):
+        return
+    async with sessions.read() as db:
+        known = await outside.connected(db, EA_KNUEC)
+    for network, account in neighbours.ACCOUNTS.items():
+        if network not in known:
+            await outside.connect(settings.secret_key, officer, EA_KNUEC, network, account)
 
 
 # ---- people
@@ -330,6 +346,9 @@ async def _seller(
         )
         seller = await catalog.register_seller(owner or admin, commune, form)
     if seller.state == ListingState.REVIEW:
+        looked = Looked(Document.BUSINESS, f"{seller.id:010d}")
+        await catalog.verify_seller(admin, seller.id, secret_key, looked)
+        await _farmer_agrees(seller.id)
         await catalog.review_seller(admin, seller.id, ListingState.APPROVED)
     return seller.id
 
@@ -346,9 +365,6 @@ async def _list(admin: Identity, seller_id: int, goods: Goods) -> None:
         known = set(grades)
     if product is None:
         goods.fields.origin = f"{commune}, Đắk Lắk"
-        looked = Looked(Document.BUSINESS, f"{seller.id:010d}")
-        await catalog.verify_seller(admin, seller.id, secret_key, looked)
-        await _farmer_agrees(seller.id)
         product = await catalog.create_product(admin, seller_id, goods.fields)
     if product.state == ListingState.DRAFT:
         for position, (name, price, _) in enumerate(goods.grades):
@@ -360,7 +376,20 @@ async def _list(admin: Identity, seller_id: int, goods: Goods) -> None:
         for stars, months in goods.stars:
             with contextlib.suppress(Invalid):  # recorded before the run was cut off
                 await catalog.record_recognition(admin, product.code, _recognition(stars, months))
+        await _farmer_agrees(seller_id, product.id)
         await catalog.approve_product(admin, product.code, papers_seen=True)
+
+
+async def _farmer_agrees(seller_id: int, product_id: int | None = None) -> None:
+    """Made-up farmers have no phone to answer on. What waits for review in the demo waits for them too."""
+    async with sessions.begin() as db:
+        await db.execute(
+            update(AssistedAct)
+            .where(
+                AssistedAct.seller_id == seller_id, AssistedAct.product_id.is_not_distinct_from(product_id)
+            )
+            .values(answer=assisting.CONFIRMED, answered_at=clock.now())
+        )
 
 
 def _recognition(stars: int, months_ago: int) -> RecognitionFields:
@@ -376,22 +405,9 @@ def _recognition(stars: int, months_ago: int) -> RecognitionFields:
 
 async def _fill_shelves(stalls: dict[tuple[str, str], list[Goods]]) -> None:
     """So that as much is free to sell as the file says."""
-        await _farmer_agrees(seller_id, product.id)
     wanted = {
         (commune, fold(one.product), name): left
         for (commune, _), goods in stalls.items()
-async def _farmer_agrees(seller_id: int, product_id: int | None = None) -> None:
-    """Made-up farmers have no phone to answer on. What waits for review in the demo waits for them too."""
-    async with sessions.begin() as db:
-        await db.execute(
-            update(AssistedAct)
-            .where(
-                AssistedAct.seller_id == seller_id, AssistedAct.product_id.is_not_distinct_from(product_id)
-            )
-            .values(answer=assisting.CONFIRMED, answered_at=clock.now())
-        )
-
-
         for one in goods
         for name, _, left in one.grades
     }

@@ -25,8 +25,10 @@ import structlog
 import uvloop
 from sqlalchemy import text
 
+from commerce.accounts import sms
 from commerce.analytics import ingest, outside, reminders, reports, retention, rollup
 from commerce.analytics.ingest import Ingest
+from commerce.catalog import renewals
 from commerce.core import garbage, heartbeat, logging
 from commerce.core.db import sessions
 from commerce.core.leader import lead
@@ -116,6 +118,7 @@ def jobs_of(settings: Settings, pictures: Pictures) -> Sequence[Job]:
     """All jobs: those above, and those that talk to services named in the settings."""
     return (
         *JOBS,
+        Job("tell of recognitions that run out", 6 * 3600, partial(renewals.warn, sms.provider(settings))),
         Job("send card refunds", 15, partial(cards.send_refunds, settings)),
         Job("ask after card payments", 60, partial(cards.reconcile, settings)),
         Job("remind of reports", 600, partial(_remind, settings)),

@@ -278,6 +278,7 @@ async def open_deal(
         quantity=data.quantity,
         minutes=data.minutes,
         per_buyer=data.per_buyer,
+        tap=data.tap,
     )
     rooms.forget(code)
     return DealOut(

@@ -45,12 +45,13 @@ OFFICE = access.roles(Role.OFFICER)
 class Verdict(msgspec.Struct):
     approve: str = ""
     papers_seen: str = ""
-    usual: list[Annotated[str, msgspec.Meta(max_length=200)]] = []
-    """Reasons that were ticked."""
+    usual: list[str] | str = ""
+    """Reasons that were ticked; a form with a single one sends it alone."""
     reason: Annotated[str, msgspec.Meta(max_length=600)] = ""
 
     def whole_reason(self) -> str:
-        return " ".join(part for part in (*self.usual, self.reason) if part.strip())
+        ticked = [self.usual] if isinstance(self.usual, str) else self.usual
+        return " ".join(part for part in (*ticked, self.reason) if part.strip())
 
 
 @get("/office", opt=OFFICE, include_in_schema=False)

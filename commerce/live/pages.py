@@ -12,7 +12,7 @@ import html
 import secrets
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import MediaType, Response, get, post
@@ -65,11 +65,15 @@ async def session_page(
     settings: NamedDependency[Settings],
     visitor: NamedDependency[str],
     viewer: NamedDependency[Identity | None],
+    again: Annotated[str, QueryParameter()] = "",
 ) -> Response[bytes]:
-    """A session that is coming, on air, or over; 410 when it was taken down."""
+    """A session that is coming, on air, or over; 410 when it was taken down. `again`: `A1.2,B1.1` is put into
+    the basket."""
     room = await rooms.get(request.app.state.bus, code)
-    if viewer is not None:  # the head of the page shows the name
-        return await session_response(request, settings, room, visitor)
+    wanted = basket_of(again)
+    if viewer is not None or wanted:  # the head of the page shows the name, the form what was wanted
+        form: dict[str, Any] = {"form": {"quantity": wanted}} if wanted else {}
+        return await session_response(request, settings, room, visitor, **form)
     language = current_language.get()
     async with room.rendering:  # once, however many come while it is done
         body = room.bodies.get(language)
@@ -77,6 +81,16 @@ async def session_page(
             text = render(request, "market/session.html", **await _context(room, settings))
             body = room.bodies[language] = Spliced(text, (LIVE_URL, ORDER_KEY))
     return _answer(request, settings, room, visitor, body)
+
+
+def basket_of(again: str) -> dict[str, int]:
+    """`A1.2,B1.1` as quantities by code; what is not understood is left out."""
+    wanted = {}
+    for part in again[:400].split(","):
+        code, _, quantity = part.partition(".")
+        if quantity.isdecimal() and len(quantity) < 5 and code.isalnum() and int(quantity):
+            wanted[code.upper()] = int(quantity)
+    return wanted
 
 
 async def session_response(
@@ -160,6 +174,7 @@ def _session(session: Session, settings: Settings | None = None) -> dict[str, An
         "title": session.title,
         "state": session.state.value,
         "commune": session.commune.name,
+        "commune_code": session.commune.code,
         "commune_slug": session.commune.slug,
         "host": session.host,
         "host_verified": session.host_verified,
@@ -373,6 +388,7 @@ def _console_line(line: Line) -> dict[str, Any]:
         "origin": line.origin,
         "shelf_life": line.shelf_life,
         "seller": line.seller,
+        "stars": line.stars,
         "presets": [
             {"price": price, "percent": percent} for price, percent in queries.deal_presets(line.price)
         ],
@@ -468,7 +484,7 @@ async def act(
             await service.unpin(identity, code)
         case "deals":
             numbers = _numbers(data, "price", "quantity", "minutes")
-            await service.open_deal(identity, code, product, **numbers)
+            await service.open_deal(identity, code, product, tap=data.get("tap", ""), **numbers)
         case "stop-deal":
             await service.stop_deal(identity, code, product)
         case "rules" if data.get("accept"):

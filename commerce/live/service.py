@@ -32,6 +32,7 @@ from commerce.core.i18n import N_
 from commerce.core.outbox import emit
 from commerce.core.roles import Identity, Role
 from commerce.core.states import StateTable
+from commerce.core.taps import once
 from commerce.core.text import clean, fold
 from commerce.live.checklist import ONE_VOICE, checklist
 from commerce.live.errors import (
@@ -478,16 +479,21 @@ async def open_deal(
     quantity: int,
     minutes: int = 10,
     per_buyer: int | None = None,
+    tap: str = "",
 ) -> Deal:
     """A lower price for `minutes` and for `quantity` units. One deal an item: a new one ends the old.
 
-    The same terms within a few seconds are one tap. Raises `Invalid`, `DealNotLower`, `DealTooMany`.
+    The same terms within a few seconds are one tap, and so is the same key `tap`. Raises `Invalid`,
+    `DealNotLower`, `DealTooMany`.
     """
     _check_deal(price, quantity, minutes, per_buyer)
     async with sessions.begin() as db:
         session = await _locked(db, code, identity, STAFF)
         _refuse_not_live(session)
         item = await _item(db, session, item_code)
+        if await once(db, identity.person_id, tap, item.code) is not None:
+            newest = select(Deal).where(Deal.item_id == item.id).order_by(Deal.id.desc()).limit(1)
+            return (await db.scalars(newest)).one()
         usual = await db.scalar(select(Grade.price).where(Grade.id == item.grade_id))
         free = await db.scalar(select(Stock.on_hand - Stock.reserved).where(Stock.grade_id == item.grade_id))
         if usual is None or price >= usual:

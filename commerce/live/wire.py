@@ -138,6 +138,8 @@ class DealRequest(Struct, kw_only=True):
     quantity: int
     minutes: int = 10
     per_buyer: int | None = None
+    tap: str = ""
+    """A key of the tap's own: the same again (a line that broke) opens no second deal."""
 
 
 class DealOut(Struct, kw_only=True):

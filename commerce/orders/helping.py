@@ -7,6 +7,7 @@ part of the page (`HX-Request`) comes back, so that the list under a helper's th
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from litestar import Response, get, post
@@ -33,6 +34,7 @@ from commerce.orders.errors import SoldOut
 from commerce.orders.pages import FIELDS, commune_code
 from commerce.orders.wholesale import Enquiry
 from commerce.orders.wire import AddressRequest, BuyerRequest, OrderRequest, PurchaseAnswer
+from streaming.protocol import Comment
 
 HELPERS = access.roles(*STAFF)
 SHOWN = 40  # candidates on the page; the rest move up as these are settled
@@ -101,7 +103,7 @@ async def hide(
     for comment_id in _ids(data):
         await hide_comment(identity, code, comment_id)
     rooms.forget(code)
-    return await _answer(request, identity, code, "candidates", done=True)
+    return await _answer(request, identity, code, _part(data), done=True)
 
 
 @post("/helper/{code:str}/mute", opt=HELPERS, include_in_schema=False)
@@ -112,7 +114,7 @@ async def mute(
     for comment_id in _ids(data)[:1]:
         await candidates.mute(identity, code, comment_id)
     rooms.forget(code)
-    return await _answer(request, identity, code, "candidates", done=True)
+    return await _answer(request, identity, code, _part(data), done=True)
 
 
 # ---- orders seen elsewhere
@@ -171,7 +173,7 @@ async def enquire(
 ) -> Response[str]:
     """A trader wants tonnes."""
     try:
-        await wholesale.note_enquiry(identity, code, _enquiry(data))
+        await wholesale.note_enquiry(identity, code, _enquiry(data), data.get("key", ""))
     except Invalid as error:
         return await _answer(request, identity, code, "enquiries", error=error, enquiry=data)
     return await _answer(request, identity, code, "enquiries", done=True)
@@ -189,6 +191,11 @@ def _enquiry(data: Form) -> Enquiry:
 
 
 # ---- reading the forms
+
+
+def _part(data: Form) -> str:
+    """Which list the tap came from: the comment orders, or all that is said."""
+    return "talk" if data.get("from") == "talk" else "candidates"
 
 
 def _ids(data: Form) -> list[int]:
@@ -243,6 +250,7 @@ async def _answer(
         lines = await queries.lineup(db, session)
         waiting = await candidates.candidates(db, session.id)
         entered = await entering.entered_orders(db, session.id)
+        said = await queries.last_comments(db, session)
         traders = await wholesale.of_session(db, session.id)
         communes = [one.name for one in await all_communes(db)]
     errors, problem = _problem(error)
@@ -270,11 +278,24 @@ async def _answer(
         entry_key=(entry or {}).get("order_key") or secrets.token_urlsafe(16),
         entry_doubts=_doubts(doubts or []),
         enquiry=enquiry or {},
+        tap_key=secrets.token_urlsafe(9),
+        said=[_said(one) for one in reversed(said)],
         addressed=addressed or {},
     )
 
 
-PARTS = ("candidates", "entry", "enquiries")
+def _said(one: Comment) -> dict[str, Any]:
+    """A comment as everybody sees it, with where it was said."""
+    return {
+        "id": one.id,
+        "name": one.name,
+        "text": one.text,
+        "at": datetime.fromtimestamp(one.at / 1000, UTC),
+        "origin": one.origin,
+    }
+
+
+PARTS = ("candidates", "entry", "enquiries", "talk")
 
 
 def _card(one: candidates.Candidate, lines: list[Line]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Invalid, NotFound
 from commerce.core.i18n import N_
 from commerce.core.roles import Identity, Role
+from commerce.core.taps import once
 from commerce.core.text import clean
 from commerce.live.errors import SessionNotFound
 from commerce.live.models import LineupItem, LiveSession
@@ -65,11 +66,16 @@ class Asked:
     called_at: datetime | None
 
 
-async def note_enquiry(identity: Identity, code: str, enquiry: Enquiry) -> int:
-    """A helper of the session keeps a trader's enquiry; its id. Raises `Forbidden`, `Invalid`."""
+async def note_enquiry(identity: Identity, code: str, enquiry: Enquiry, key: str = "") -> int | None:
+    """A helper of the session keeps a trader's enquiry; its id, or None for a tap (`key`) that came before.
+
+    Raises `Forbidden`, `Invalid`.
+    """
     async with sessions.begin() as db:
         session = await _session(db, code)
         identity.must(session.commune_code, *STAFF)
+        if await once(db, identity.person_id, key) is not None:
+            return None
         return await _keep(db, enquiry, session, by=identity)
 
 

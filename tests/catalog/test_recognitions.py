@@ -6,7 +6,8 @@ from datetime import date, timedelta
 
 import pytest
 
-from commerce.catalog import queries, recognitions, service
+from commerce.accounts.errors import SmsUnavailable
+from commerce.catalog import queries, recognitions, renewals, service
 from commerce.catalog.errors import RecognitionNotFound
 from commerce.catalog.forms import RecognitionFields
 from commerce.catalog.models import Product, Recognition
@@ -221,3 +222,41 @@ async def test_only_the_office_and_the_province_record(sessions: Sessions, produ
         else:
             with pytest.raises(Forbidden):
                 await service.record_recognition(who, product, form())
+
+
+class Phone:
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, str]] = []
+        self.down = False
+
+    async def send(self, phone: str, text: str) -> None:
+        if self.down:
+            raise SmsUnavailable
+        self.messages.append((phone, text))
+
+
+@pytest.mark.parametrize(("days", "told"), [(180, True), (1, True), (181, False), (-1, False)])
+async def test_a_seller_is_told_once_when_the_renewal_opens(
+    sessions: Sessions, days: int, told: bool
+) -> None:
+    async with sessions.begin() as db:
+        made, _ = await factories.product(db, await factories.seller(db, phone="0905000999"), name="Cà phê")
+        db.add(
+            Recognition(
+                product_id=made,
+                stars=4,
+                decision="1/QĐ",
+                issuer="UBND tỉnh",
+                granted_on=clock.today() - timedelta(days=900),
+                expires_on=clock.today() + timedelta(days=days),
+            )
+        )
+    phone = Phone()
+    phone.down = True
+    await renewals.warn(phone)  # the network is down: nobody counts as told
+    phone.down = False
+    await renewals.warn(phone)
+    await renewals.warn(phone)
+    assert [number for number, _ in phone.messages] == (["0905000999"] if told else [])
+    if told:
+        assert f"còn {days} ngày" in phone.messages[0][1]

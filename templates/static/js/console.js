@@ -8,6 +8,7 @@ import { formatMoney, formatNumber, pageData, toast } from "./page.js";
 const ORDERS_KEPT = 50;
 const COMMENTS_KEPT = 200;
 const MONEY_EVERY_MS = 2000;
+const SURELY_MS = 4000; // the longest pause before a tap is sent again; then the host is told
 const PICTURE_EVERY_MS = 3000;
 const NUMBERS = new Set(["price", "quantity", "minutes", "chapter"]);
 
@@ -27,10 +28,11 @@ document.addEventListener("submit", async (event) => {
   if (button.getAttribute("aria-busy") === "true") return; // a nervous thumb
   button.setAttribute("aria-busy", "true");
   const body = {};
+  if (form.classList.contains("deal-open")) body.tap = crypto.randomUUID(); // sent again, it is the same tap
   for (const [name, value] of new FormData(form)) body[name] = NUMBERS.has(name) ? Number(value) : value;
   try {
     const method = form.dataset.method || "POST";
-    const answer = await fetch(form.dataset.api, {
+    const answer = await surely(form.dataset.api, {
       method,
       headers: { "Content-Type": "application/json" },
       body: method === "POST" ? JSON.stringify(body) : null,
@@ -45,6 +47,19 @@ document.addEventListener("submit", async (event) => {
   }
   button.removeAttribute("aria-busy");
 });
+
+/** Sends again for a few seconds when the line breaks: every tap here may safely come twice. */
+async function surely(url, options) {
+  for (let pause = 500; ; pause *= 2) {
+    try {
+      return await fetch(url, options);
+    } catch (error) {
+      if (pause > SURELY_MS) throw error;
+      setLine(words.reconnecting);
+      await new Promise((resolve) => { setTimeout(resolve, pause); });
+    }
+  }
+}
 
 function done(form) {
   form.closest("dialog")?.close();
@@ -149,6 +164,11 @@ function setPinned(card) {
     button.setAttribute("aria-pressed", String(on));
     button.querySelector("[data-pin-label]").textContent = on ? words.pinned : words.pin;
   }
+  for (const button of document.querySelectorAll("[data-dock]")) {
+    const on = button.dataset.dock === card?.code;
+    if (on && button.getAttribute("aria-pressed") !== "true") button.closest("li").scrollIntoView({ block: "nearest", inline: "center" });
+    button.setAttribute("aria-pressed", String(on));
+  }
 }
 
 function setDeals(deals) {
@@ -203,8 +223,22 @@ function addOrder(order) {
   money.textContent = formatMoney(order.total);
   line.append(who, money);
   list.prepend(line);
+  showLast(name.textContent, what.textContent, money.textContent);
   while (list.children.length > ORDERS_KEPT) list.lastElementChild.remove();
   askMoney();
+}
+
+/** The newest order, above the thumb, whatever part of the console is open. */
+function showLast(who, what, total) {
+  const last = find("last-order");
+  if (!last) return;
+  last.hidden = false;
+  last.querySelector("[data-who]").textContent = who;
+  last.querySelector("[data-what]").textContent = what;
+  last.querySelector("[data-total]").textContent = total;
+  last.classList.remove("up");
+  void last.offsetWidth;
+  last.classList.add("up");
 }
 
 const comments = find("comments");

@@ -85,6 +85,14 @@ async function refresh() {
 }
 if (data.live) setInterval(refresh, EVERY_MS);
 
+/** What was said comes in more slowly, and waits while a thumb or a finger on the keys is in it. */
+async function refreshTalk() {
+  if (sending > 0 || document.hidden || find("talk").contains(document.activeElement)) return;
+  const html = await fetchPart(`${data.address}?part=talk`).catch(() => null);
+  if (html && sending === 0 && !find("talk").contains(document.activeElement)) swap("talk", html);
+}
+if (data.live) setInterval(refreshTalk, 2 * EVERY_MS);
+
 // How reading the commune's Page and channel goes.
 async function showNetworks() {
   if (document.hidden) return;

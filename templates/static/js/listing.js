@@ -54,7 +54,7 @@ function texts() {
 let saving = null;
 function save(now = false) {
   clearTimeout(saving);
-  const write = () => drafts("readwrite", (box) => box.put({ texts: texts(), files: { ...files }, step: form.dataset.step, pending }, data.draft));
+  const write = () => drafts("readwrite", (box) => box.put({ texts: texts(), files: { ...files }, step: form.dataset.at, pending }, data.draft));
   if (now) return write();
   saving = setTimeout(write, 300);
   return null;
@@ -116,18 +116,19 @@ function setPhoto(name, blob) {
   fault(name, "");
 }
 
-form.addEventListener("change", async (event) => {
-  const input = event.target.closest("[data-file]");
-  if (!input || !input.files[0]) return;
+async function taken(input) {
+  if (!input?.files[0]) return;
   setPhoto(input.dataset.file, await shrink(input.files[0]));
   input.value = ""; // the small one is sent instead
   await save(true);
-});
+}
+
+form.addEventListener("change", (event) => taken(event.target.closest("[data-file]")));
 
 // ---- steps
 
 function show(step, focus = true) {
-  form.dataset.step = String(step);
+  form.dataset.at = String(step);
   for (const part of form.querySelectorAll("[data-part]")) part.hidden = part.dataset.part !== String(step);
   for (const mark of form.querySelectorAll("[data-go]")) {
     if (mark.dataset.go === String(step)) mark.setAttribute("aria-current", "step");
@@ -149,12 +150,12 @@ function missing(step) {
 }
 
 document.getElementById("step-on").addEventListener("click", () => {
-  const step = Number(form.dataset.step);
+  const step = Number(form.dataset.at);
   const gaps = missing(step);
   for (const [name, text] of Object.entries(gaps)) fault(name, text);
   if (!Object.keys(gaps).length) show(step + 1);
 });
-document.getElementById("step-back").addEventListener("click", () => show(Number(form.dataset.step) - 1));
+document.getElementById("step-back").addEventListener("click", () => show(Number(form.dataset.at) - 1));
 
 // ---- big controls
 
@@ -303,4 +304,6 @@ document.addEventListener("visibilitychange", () => document.hidden && save(true
 
 refresh();
 show(Object.keys(data.errors).length ? 2 : 1, false);
-restore().then(refresh);
+await restore();
+refresh();
+for (const input of form.querySelectorAll("[data-file]")) taken(input); // chosen before this file had come
