@@ -1,8 +1,8 @@
 // The basket of one session and the order that comes of it. Prices and stock come from the live frames;
 // the server decides: every answer of it that contradicts the page corrects the page.
 
-import { formatMoney, formatNumber } from "./page.js";
-import { communeSearch, remember, remembered } from "./address.js";
+import { formatMoney, formatNumber, toast } from "./page.js";
+import { communeSearch, forget, remember, remembered } from "./address.js";
 
 const FEW = 30; // from here on a buyer is told how many are left
 const TRIES = 4; // how often a busy server is asked again before the buyer is
@@ -201,6 +201,7 @@ export class Basket {
     });
     this.form.addEventListener("input", (event) => clearFault(event.target));
     document.getElementById("saved-edit").addEventListener("click", () => this.showSaved(false));
+    document.getElementById("saved-forget").addEventListener("click", (event) => this.forgetAddress(event.target.closest("button").dataset.done));
     this.changed();
   }
 
@@ -214,6 +215,15 @@ export class Basket {
     document.getElementById("saved-who").textContent = `${buyer.name} · ${buyer.phone}`;
     document.getElementById("saved-where").textContent = where.filter(Boolean).join(", ");
     this.showSaved(true);
+  }
+
+  /** The address goes from this device; what is ordered already keeps its own. */
+  forgetAddress(done) {
+    forget();
+    for (const name of ["name", "phone", "commune", "street"]) this.form.elements[name].value = "";
+    this.showSaved(false);
+    toast(done);
+    this.form.elements.name.focus();
   }
 
   showSaved(on) {

@@ -378,3 +378,15 @@ if (data.live_url) {
     onStatus: (status) => setLine(status === "open" || status === "ended" ? "" : words.reconnecting),
   });
 }
+
+// ---- what the address asks for: a basket again, a moment of the replay
+
+const asked = new URLSearchParams(location.search);
+if (asked.get("again") && basket.sheet) {
+  for (const part of asked.get("again").split(",")) {
+    const [code, quantity] = part.split(".");
+    if (offers.has(code)) basket.set(code, Number.parseInt(quantity, 10) || 0);
+  }
+  if (basket.lines.size > 0 && !find("buybar").hidden) basket.open();
+}
+if (asked.get("at") && data.replay) stage.seek(Number(asked.get("at")));
