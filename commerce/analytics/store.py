@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -20,11 +21,25 @@ from commerce.core.db import sessions
 from commerce.core.errors import FieldError, Forbidden, Invalid, MarketError
 from commerce.core.i18n import N_
 from commerce.core.roles import Identity, Role
+from commerce.core.tables import Table
 from commerce.core.text import clean
 
 DIMENSIONS = ("dim_commune", "dim_day", "dim_session", "dim_product")
 FACTS = ("fact_session", "fact_minute", "fact_item", "fact_source", "fact_outside")
 MOST = 10_000
+MOST_IN_A_FILE = 200_000
+GRAINS = {
+    "dim_commune": N_("Một xã, phường."),
+    "dim_day": N_("Một ngày, có tuần, tháng, quý, thứ."),
+    "dim_session": N_("Một phiên đã xong và được tính."),
+    "dim_product": N_("Một món hàng đã duyệt, với số sao còn hiệu lực."),
+    "fact_session": N_("Số đếm của một phiên."),
+    "fact_minute": N_("Số đếm của một phút trong một phiên."),
+    "fact_item": N_("Số đếm của một mã hàng trong một phiên."),
+    "fact_source": N_("Số đếm của một nguồn người xem trong một phiên."),
+    "fact_outside": N_("Số tự báo cáo của một mạng khác về một phiên; không cộng với số của chợ."),
+}
+"""What one row of each view is."""
 _ORDER = {
     "dim_commune": "commune_code",
     "dim_day": "day",
@@ -75,6 +90,40 @@ async def rows(
     # The name and the order come from the tables above, never from outside.
     query = f"SELECT * FROM store.{name} {condition} ORDER BY {_ORDER[name]} LIMIT :most OFFSET :start"  # noqa: S608
     return [dict(row) for row in (await db.execute(text(query), values)).mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One table of the star, as its page describes it."""
+
+    name: str
+    grain: str
+    columns: Sequence[tuple[str, str]]
+    """(name, PostgreSQL type)"""
+
+
+_COLUMNS = text("""
+    SELECT table_name, column_name, data_type FROM information_schema.columns
+    WHERE table_schema = 'store' ORDER BY table_name, ordinal_position
+""")
+
+
+async def described(db: AsyncSession) -> list[View]:
+    """Dimensions first, as the database has them."""
+    columns: dict[str, list[tuple[str, str]]] = {}
+    for row in await db.execute(_COLUMNS):
+        columns.setdefault(row.table_name, []).append((row.column_name, row.data_type))
+    return [View(name, GRAINS[name], columns[name]) for name in (*DIMENSIONS, *FACTS)]
+
+
+async def table(db: AsyncSession, name: str, first: date, last: date) -> Table:
+    """A view's rows of these days as a file's table. Raises `Invalid` when they are too many for one."""
+    found = await rows(db, name, first, last, 0, MOST_IN_A_FILE + 1)
+    if len(found) > MOST_IN_A_FILE:
+        message = N_("Khoảng này có hơn {most} dòng. Xin chọn ít ngày hơn, hoặc đọc bằng khoá.")
+        raise Invalid(FieldError("from", message, {"most": MOST_IN_A_FILE}))
+    columns = next(view.columns for view in await described(db) if view.name == name)
+    return Table(name, [column for column, _ in columns], [list(row.values()) for row in found])
 
 
 # ---- the province gives keys out

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from litestar import Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, URLEncodedBody
+from litestar.params import FromPath, QueryParameter, URLEncodedBody
 
-from commerce.analytics import store
+from commerce.analytics import periods, store
+from commerce.core import tables
 from commerce.core.db import sessions
+from commerce.core.errors import NotFound
 from commerce.core.roles import Identity, Role
 from commerce.core.web import AnyRequest, access, page, redirect
 
 province = access.roles(Role.PROVINCE)
+
+From = Annotated[str, QueryParameter(name="from")]
+To = Annotated[str, QueryParameter(name="to")]
 
 
 class KeyForm(msgspec.Struct):
@@ -22,13 +29,27 @@ class KeyForm(msgspec.Struct):
 async def _page(request: AnyRequest, made: str = "") -> Response[str]:
     async with sessions.read() as db:
         found = await store.keys(db)
-    views = (*store.DIMENSIONS, *store.FACTS)
-    return page(request, "province/store.html", keys=found, made=made, views=views)
+        views = await store.described(db)
+    return page(
+        request, "province/store.html", keys=found, made=made, views=views, period=periods.last_days()
+    )
 
 
 @get("/province/store", opt=province)
 async def index(request: AnyRequest) -> Response[str]:
     return await _page(request)
+
+
+@get("/province/store/{name:str}", opt=province)
+async def file(name: FromPath[str], first: From = "", last: To = "") -> Response[bytes]:
+    """Any table of the star, `fact_session.csv` or `.xlsx`, of a stretch of days."""
+    what, _, ending = name.partition(".")
+    if what not in store.GRAINS or ending not in ("csv", "xlsx"):
+        raise NotFound
+    chosen = periods.parse(first, last)
+    async with sessions.read() as db:
+        made = await store.table(db, what, chosen.first, chosen.last)
+    return await tables.file([made], ending, f"{what}-{chosen.first}-{chosen.last}")
 
 
 @post("/province/store", opt=province, status_code=200)
@@ -45,4 +66,4 @@ async def revoke(identity: NamedDependency[Identity], number: FromPath[int]) -> 
     return redirect("/province/store")
 
 
-ROUTES = [index, make, revoke]
+ROUTES = [index, file, make, revoke]

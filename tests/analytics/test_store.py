@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import html
+import io
 import re
 
+import asyncpg
 import httpx
+import openpyxl
 import pytest
 from sqlalchemy import text
 
@@ -72,3 +77,56 @@ async def test_no_view_holds_a_person(sessions: core_db.Sessions) -> None:
         names = set(columns)
     assert {"session_code", "commune_code", "day"} <= names
     assert not {name for name in names if re.search("visitor|phone|buyer_|person|host", name)}
+
+
+async def test_every_table_comes_as_a_file(client: httpx.AsyncClient, key: str, sign_in: SignIn) -> None:
+    province = await sign_in(Role.PROVINCE)
+    period = {"from": "2025-08-24", "to": "2025-08-24"}
+    for name in (*store.DIMENSIONS, *store.FACTS):
+        url = f"/province/store/{name}"
+        csv_file = await client.get(f"{url}.csv", params=period, headers=province)
+        lines = list(csv.reader(io.StringIO(csv_file.content.decode("utf-8-sig"))))
+        book = await client.get(f"{url}.xlsx", params=period, headers=province)
+        sheet = openpyxl.load_workbook(io.BytesIO(book.content)).active
+        assert sheet is not None
+        assert [cell.value for cell in sheet[1]] == lines[0]
+        assert sheet.max_row == len(lines) >= 1
+        page = (await client.get("/province/store", headers=province)).text
+        assert all(f"<code>{column}</code>" in page for column in lines[0])
+    facts = await client.get("/province/store/fact_session.csv", params=period, headers=province)
+    (row,) = csv.DictReader(io.StringIO(facts.content.decode("utf-8-sig")))
+    assert (row["commune_code"], row["views"], row["gmv"]) == ("24505", "4", "260000")
+    assert (await client.get("/province/store/person.csv", headers=province)).status_code == 404
+    host = await sign_in(Role.HOST)
+    assert (await client.get("/province/store/fact_session.csv", headers=host)).status_code == 403
+
+
+async def test_a_read_only_role_reads_the_star_and_nothing_else(
+    sessions: core_db.Sessions, client: httpx.AsyncClient, key: str, sign_in: SignIn
+) -> None:
+    """The statements are those the page shows to the administrator."""
+    shown = (await client.get("/province/store", headers=await sign_in(Role.PROVINCE))).text
+    statements = html.unescape(re.findall(r"<pre><code>(.*?)</code></pre>", shown, re.DOTALL)[0])
+    role = "bi_for_a_test"
+    link = await sessions.connect_raw()
+    try:
+        for statement in (
+            statements.replace("TO bi", f"TO {role}").replace("ROLE bi", f"ROLE {role}").split(";")
+        ):
+            if statement.strip():
+                await link.execute(statement)
+        await link.execute(f"SET ROLE {role}")
+        for name in (*store.DIMENSIONS, *store.FACTS):
+            await link.fetch(f"SELECT * FROM store.{name}")
+        assert await link.fetchval("SELECT views FROM store.fact_session WHERE day = '2025-08-24'") == 4
+        for table in ("person", "visit", '"order"', "session_rollup", "store_key"):
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await link.fetch(f"SELECT * FROM {table}")
+        for statement in ("DELETE FROM store.dim_commune", "UPDATE store.fact_session SET views = 0"):
+            with pytest.raises(asyncpg.PostgresError):
+                await link.execute(statement)
+    finally:
+        await link.execute("RESET ROLE")
+        await link.execute(f"DROP OWNED BY {role}")
+        await link.execute(f"DROP ROLE {role}")
+        await link.close()
