@@ -189,7 +189,7 @@ LEFT JOIN (
 ) o USING (id)
 LEFT JOIN (
     SELECT live_session_id AS id, count(*) AS comments FROM comment
-    WHERE live_session_id IN (SELECT id FROM rolled) GROUP BY 1
+    WHERE source = 'page' AND live_session_id IN (SELECT id FROM rolled) GROUP BY 1
 ) c USING (id);
 
 -- Beacons, orders and comments outside the air time are in the session's totals, not on its timeline.
@@ -212,7 +212,7 @@ FROM (
             (kind = 'click')::int, (kind = 'basket')::int, 0, 0, 0, 0 FROM beacon
         UNION ALL SELECT live_session_id, t, 0, 0, 0, 0, 0, 1, units, total, 0 FROM sale
         UNION ALL SELECT live_session_id, pg_temp.ms(at), 0, 0, 0, 0, 0, 0, 0, 0, 1 FROM comment
-            WHERE live_session_id IN (SELECT id FROM rolled)
+            WHERE source = 'page' AND live_session_id IN (SELECT id FROM rolled)
     ) AS x JOIN rolled r ON r.id = x.live_session_id AND x.t BETWEEN r.a AND r.b
 ) AS parts GROUP BY live_session_id, minute;
 

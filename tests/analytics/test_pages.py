@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import re
+from typing import Any
 
 import httpx
 import openpyxl
@@ -16,6 +17,7 @@ from commerce.analytics import rollup
 from commerce.core import db as core_db
 from commerce.core.roles import Role
 from tests import factories
+from tests.analytics import reference as ref
 from tests.analytics import worlds
 from tests.analytics.test_api import SignIn, code_of, played, sign_in
 
@@ -246,7 +248,9 @@ async def test_every_commune_is_drawn_under_its_own_name_where_and_as_large_as_i
     async with core_db.sessions.read() as db:
         query = text("SELECT code, name, area_km2, lat, lon FROM commune")
         known = {row.code: row for row in await db.execute(query)}
-    assert {code: html.unescape(name) for code, _, name in drawn} == {code: row.name for code, row in known.items()}
+    assert {code: html.unescape(name) for code, _, name in drawn} == {
+        code: row.name for code, row in known.items()
+    }
     boxes = {code: box(path) for code, path, _ in drawn}
     west, north = min(b[0] for b in boxes.values()), min(b[1] for b in boxes.values())
     east, south = max(b[2] for b in boxes.values()), max(b[3] for b in boxes.values())
@@ -312,3 +316,50 @@ async def test_residents_are_entered_with_day_and_source_and_compare_fairly(
         assert await db.scalar(text("SELECT count(*) FROM residents")) == 0
     helper = await sign_in(Role.HELPER)
     assert (await client.get(path, headers=helper)).status_code == 403
+
+
+async def test_when_viewers_left_is_told_with_what_was_going_on(
+    client: httpx.AsyncClient, app: object, sign_in: SignIn
+) -> None:
+    await loader.seed()
+    stage = await worlds.set_stage()
+    session, start = stage.session_ids[0], worlds.START
+    world = ref.World({session: ref.Session(session, start, start + 600_000, ["A1"])})
+    for n in range(30):  # two leave in each minute, twelve in the fifth
+        left = (n // 2 + 1) * 60_000 - 10_000 if n < 18 else 4 * 60_000 + 30_000
+        world.visits.append(ref.Visit(session, f"v{n}", "qr", start, start + left, str(n)))
+    async with core_db.sessions.begin() as db:
+        await worlds.store(db, stage, world)
+        await db.execute(
+            text("UPDATE pin SET at = :at WHERE live_session_id = :id"),
+            {"at": worlds.moment(start + 4 * 60_000 + 5_000), "id": session},
+        )
+    await rollup.roll_up_session(session)
+    page = await get(client, f"/province/sessions/{await code_of(session)}", await sign_in(Role.PROVINCE))
+    section = page.split('aria-labelledby="h-left"')[1].split("</section>")[0]
+    found = re.findall(r"(\d+) lượt rời, bằng ([\d,]+) %", section)
+    assert [left for left, _ in found] == ["14"]  # elsewhere two left, which nobody needs to be told
+    assert "vừa ghim A1" in section
+
+
+async def test_the_picture_of_a_minute_is_shown_to_those_who_may_read(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn, s3: Any, s3_bucket: str
+) -> None:
+    code, minute = await code_of(market.session_ids[0]), 29_270_000
+    path = f"/province/sessions/{code}/still"
+    headers = await sign_in(Role.PROVINCE)
+    s3.put_object(Bucket=s3_bucket, Key=f"video/{code}/stills/{minute}.jpg", Body=b"\xff\xd8picture")
+    assert (await client.get(f"{path}/{minute}", headers=headers)).status_code == 404  # no camera was there
+    async with core_db.sessions.begin() as db:
+        await db.execute(text("UPDATE live_session SET playback = '/media/x/index.m3u8'"))
+    for asked, status in ((minute, 200), (minute + 2, 200), (minute + 9, 404), (minute - 1, 404)):
+        answer = await client.get(f"{path}/{asked}", headers=headers)
+        assert answer.status_code == status, asked
+    assert (await client.get(f"{path}/{minute}", headers=headers)).content == b"\xff\xd8picture"
+    async with core_db.sessions.begin() as db:
+        await factories.commune(db, "24121", "Ea Drăng")
+        other = await factories.token(db, await factories.person(db, Role.HOST, commune_code="24121"))
+    refused = await client.get(f"{path}/{minute}", headers={"Authorization": f"Bearer {other}"})
+    assert refused.status_code == 403
+    s3.put_object(Bucket=s3_bucket, Key=f"video/{code}/gone.json", Body=b"{}")
+    assert (await client.get(f"{path}/{minute}", headers=headers)).status_code == 404  # taken down

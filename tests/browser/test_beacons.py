@@ -22,7 +22,7 @@ class Told:
     def _note(self, request: Request) -> None:
         if request.url.endswith("/events") and request.method == "POST":
             session = request.url.split("/")[-2]
-            told: list[dict[str, Any]] = request.post_data_json
+            told: list[dict[str, Any]] = request.post_data_json or []
             self.events += [(session, one["kind"], one["product"]) for one in told]
 
     async def until(self, *wanted: tuple[str, str, str]) -> None:

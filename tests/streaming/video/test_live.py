@@ -447,6 +447,9 @@ async def test_how_media_may_be_fetched(on_stage: Stage) -> None:
         poster = await eventually(lambda: _poster(on_stage))
         assert poster.headers["content-type"] == "image/jpeg"
         assert poster.content[:2] == b"\xff\xd8"
+        stills = await eventually(lambda: on_stage.archive.list(f"video/{on_stage.session}/stills/"))
+        minutes = [int(entry.key.rpartition("/")[2].removesuffix(".jpg")) for entry in stills]
+        assert all(0 <= time.time() // 60 - minute <= 5 for minute in minutes)  # by the clock
     for path in (
         "main/../../secret.m4s",
         "other.m3u8",
