@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from commerce.catalog import assisting
 from commerce.catalog.models import Seller
 from commerce.core.db import sessions
 from commerce.core.errors import NotFound
@@ -98,3 +99,4 @@ async def pack_order(by: Identity, code: str) -> None:
             raise NotFound
         before = OrderState(order.state)
         await ORDER_STATES.transition(db, order.id, before, OrderState.PACKED, by=by.person_id)
+        await assisting.note(db, by, seller, "packed", order=order.code)

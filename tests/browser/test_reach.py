@@ -33,7 +33,8 @@ PUBLIC = [
 PLACES = {
     "0900000001": ["/host", "/host/new", f"/host/{SESSION}", f"/host/{SESSION}/lineup", "/account"],
     "0900000002": ["/helper", f"/helper/{SESSION}"],
-    "0900000003": ["/office/recordings"],
+    "0900000003": ["/office/recordings", "/office", "/office/assist", "/office/ocop", "/office/schedule"],
+    "0900000004": ["/seller", "/seller/new"],
 }
 
 Scheme = Literal["light", "dark"]

@@ -9,9 +9,11 @@ import pytest
 from sqlalchemy import insert, select
 
 from commerce.catalog.models import Product, Recognition, Seller
+from commerce.catalog.queries import last_reason
 from commerce.core import clock
 from commerce.core.db import Sessions
 from commerce.core.roles import Role
+from commerce.live.office import REASONS
 from tests import factories
 
 
@@ -108,3 +110,75 @@ async def test_a_helper_finds_the_session_on_air(client: httpx.AsyncClient, sess
         token = await factories.token(db, await factories.person(db, Role.HELPER))
     client.cookies.set("sign_in", token)
     assert "/helper/CHODEM" in (await client.get("/helper")).text
+
+
+async def test_ticked_reasons_reach_the_seller_with_the_way_out(
+    desk: httpx.AsyncClient, sessions: Sessions
+) -> None:
+    code = await waiting_product(sessions)
+    ticked = [REASONS[0], REASONS[2]]
+    answer = await desk.post(f"/office/listings/{code}", data={"usual": ticked, "reason": "Gọi xã nhé."})
+    assert answer.status_code == 303
+    async with sessions.read() as db:
+        product = (await db.scalars(select(Product).where(Product.code == code))).one()
+        said = await last_reason(db, product.id)
+    assert said == " ".join([*ticked, "Gọi xã nhé."])
+
+
+async def test_the_review_compares_the_price_with_the_market(
+    desk: httpx.AsyncClient, sessions: Sessions
+) -> None:
+    async with sessions.begin() as db:
+        seller = await factories.seller(db)
+        for name, price in (("Mắc ca sấy", 200_000), ("Mắc ca nứt vỏ", 240_000)):
+            await factories.product(db, seller, name=name, grades={"": (price, 5)})
+        await factories.product(
+            db, seller, name="Mắc ca", state="review", grades={"": (22_000, 5)}, code="mac-ca-la"
+        )
+    shown = (await desk.get("/office/listings")).text
+    assert "200.000" in shown
+    assert "giá lạ, xem lại số 0" in shown
+
+
+async def test_a_recognition_is_recorded_and_withdrawn(desk: httpx.AsyncClient, sessions: Sessions) -> None:
+    async with sessions.begin() as db:
+        made, _ = await factories.product(db, await factories.seller(db), name="Mật ong", code="mat-ong")
+    form = {
+        "product": "mat-ong",
+        "stars": "4",
+        "score": "78,5",
+        "decision": "12/QĐ-UBND",
+        "issuer": "UBND tỉnh Đắk Lắk",
+        "granted_on": f"{clock.today() - timedelta(days=30):%Y-%m-%d}",
+    }
+    bad = await desk.post("/office/ocop", data=form | {"score": "nhiều", "granted_on": ""})
+    assert bad.status_code == 422
+    assert "Xin ghi số điểm" in bad.text
+    assert (await desk.post("/office/ocop", data=form)).status_code == 303
+    assert "12/QĐ-UBND" in (await desk.get("/office/ocop")).text
+    async with sessions.read() as db:
+        row = (await db.scalars(select(Recognition).where(Recognition.product_id == made))).one()
+    assert (row.stars, row.score) == (4, 78.5)
+    address = f"/office/ocop/mat-ong/{row.id}/withdraw"
+    assert (await desk.post(address, data={"reason": ""})).status_code == 422
+    assert (await desk.post(address, data={"reason": "Quyết định 99/QĐ"})).status_code == 303
+    assert "bị thu hồi" in (await desk.get("/office/ocop")).text
+
+
+async def test_the_office_keeps_the_schedule(desk: httpx.AsyncClient, sessions: Sessions) -> None:
+    async with sessions.begin() as db:
+        host = await factories.person(db, Role.HOST, name="H'Linh")
+    tomorrow = clock.today() + timedelta(days=1)
+    form = {"title": "Phiên chợ cuối tuần", "host": str(host), "day": f"{tomorrow}", "time": "19:30"}
+    assert (await desk.post("/office/schedule", data=form | {"day": ""})).status_code == 422
+    assert (await desk.post("/office/schedule", data=form)).status_code == 303
+    shown = (await desk.get("/office/schedule")).text
+    assert "Phiên chợ cuối tuần" in shown
+    assert "19:30" in shown
+    moved = await desk.post("/office/schedule/EAKNUEC", data={"day": f"{tomorrow}", "time": "20:15"})
+    assert moved.status_code == 303
+    assert "20:15" in (await desk.get("/office/schedule")).text
+    late = await desk.post("/office/schedule/EAKNUEC", data={"day": "2020-01-01", "time": "20:15"})
+    assert late.status_code == 422
+    assert (await desk.post("/office/schedule/EAKNUEC/cancel", data={"reason": "Mưa bão"})).status_code == 303
+    assert "Phiên chợ cuối tuần" not in (await desk.get("/office/schedule")).text

@@ -52,8 +52,8 @@ async def test_no_tap_is_lost_or_doubled(market: str, sessions: Sessions) -> Non
     async with httpx.AsyncClient(base_url=market, timeout=30) as crowd:
         for number in range(ORDERS):
             said = {"name": f"Khách {number}", "text": f"chốt A1 2kg 09055510{number:02d}"}
-            cookies = {"visitor": f"visitor-{number:04d}"}
-            answer = await crowd.post("/api/v1/live-sessions/CHO/comments", json=said, cookies=cookies)
+            own = {"Cookie": f"visitor=visitor-{number:04d}"}
+            answer = await crowd.post("/api/v1/live-sessions/CHO/comments", json=said, headers=own)
             assert answer.status_code == 202, answer.text
     async with sessions.read() as db:
         ids = list(await db.scalars(select(Comment.id).order_by(Comment.id)))

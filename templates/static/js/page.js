@@ -74,7 +74,8 @@ async function copy(text, done) {
 
 /** Everything the market keeps on this device except the theme. */
 function forget(done) {
-  for (const name of ["buyer", "orders", "talk-name", "near"]) localStorage.removeItem(name);
+  for (const name of ["buyer", "orders", "talk-name", "near", "stall-taps"]) localStorage.removeItem(name);
+  indexedDB.deleteDatabase("listing"); // a farmer's drafts
   sessionStorage.clear();
   toast(done);
 }
