@@ -12,7 +12,7 @@ from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
 
 from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access, provide_settings, provide_visitor
-from commerce.orders import service
+from commerce.orders import service, shipping
 from commerce.orders.desk import desk
 from commerce.orders.queries import snapshots
 from commerce.orders.wire import CancelRequest, OrderRequest, PurchaseAnswer, TrackedOrder
@@ -71,5 +71,5 @@ async def order_desk(_: Litestar) -> AsyncIterator[None]:
         snapshots.forget()
 
 
-ROUTES = [place, track, cancel]
+ROUTES = [place, track, cancel, *shipping.ROUTES]
 LIFESPANS = [order_desk]

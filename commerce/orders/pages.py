@@ -21,7 +21,7 @@ from commerce.live.pages import session_response
 from commerce.live.queries import Line
 from commerce.live.rooms import Room, rooms
 from commerce.live.visitors import source_of
-from commerce.orders import service, words
+from commerce.orders import service, shipping, words
 from commerce.orders.errors import TotalChanged
 from commerce.orders.queries import snapshots
 from commerce.orders.wire import AddressRequest, BuyerRequest, LineRequest, OrderRequest
@@ -125,7 +125,8 @@ async def confirm(
     """What, from whom, how much. Raises `Invalid` as ordering does. `prices`: what has changed."""
     lineup = await snapshots.lineup(room.session.code)
     order.shown_total = 0  # it is what this page shows; everything else is checked as when ordering
-    service.check(settings, order, lineup, await snapshots.communes(), trusted=False)
+    basket = service.check(settings, order, lineup, await snapshots.communes(), trusted=False)
+    ships = await shipping.days_of(basket.lines)
     lines = {line.code: line for line in room.lines}
     sellers: dict[int, dict[str, Any]] = {}
     total = 0
@@ -141,6 +142,7 @@ async def confirm(
                 "address": facts.address,
                 "phone": facts.phone,
                 "registration": facts.registration,
+                "ship_on": ships.get(facts.id),
                 "lines": [],
                 "total": 0,
             },

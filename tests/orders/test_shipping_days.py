@@ -153,3 +153,25 @@ async def test_twin_without_the_lock_a_day_is_promised_twice(
         packing, "_LOCK", text("SELECT CAST(:class AS integer), CAST(:products AS integer[])")
     )
     assert await book_the_last_hands(settings, monkeypatch) == [0, 0]
+
+
+async def test_the_day_is_told_before_ordering(client: httpx.AsyncClient) -> None:
+    await open_market(A1=100)
+    await plan(capacity_per_day=5)
+    asked = {"lines": [{"product": "A1", "quantity": 3}]}
+    address = "/api/v1/live-sessions/EAKNUEC/shipping-days"
+    told = (await client.post(address, json=asked)).json()
+    first = packing.earliest(clock.now())
+    assert told["orders"][0]["ship_on"] == str(first)
+    assert f"{first:%d/%m/%Y}" in told["text"]
+    await order(client, "cod", A1=4)
+    told = (await client.post(address, json=asked)).json()
+    assert told["orders"][0]["ship_on"] == str(first + timedelta(days=1))
+    refused = await client.post(address, json={"lines": [{"product": "A1", "quantity": 6}]})
+    assert (refused.status_code, refused.json()["code"]) == (409, "no_shipping_day")
+    form = {"quantity-A1": "3", "name": "Hoa", "phone": "0901234567", "province": "66", "commune": "24505"}
+    form |= {"street": "thôn 1", "payment": "cod", "consent": "1", "order_key": "k1"}
+    shown = await client.post("/live/EAKNUEC/orders", data=form)
+    assert f"gửi hàng ngày {first + timedelta(days=1):%d/%m/%Y}" in shown.text
+    await plan(capacity_per_day=None)
+    assert (await client.post(address, json=asked)).json()["text"] == ""

@@ -71,7 +71,31 @@ export class Basket {
     }
     this.drawLines();
     this.drawTotals();
+    this.askShipping();
     this.onChange?.();
+  }
+
+  /** The day it leaves, of goods with a season or few hands: said before the order is placed. */
+  askShipping() {
+    clearTimeout(this.asking);
+    if (!this.sheet?.classList.contains("is-modal") || this.lines.size === 0) return;
+    this.asking = setTimeout(async () => {
+      const lines = [...this.lines].map(([product, quantity]) => ({ product, quantity }));
+      const answer = await fetch(`/api/v1/live-sessions/${this.code}/shipping-days`, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify({ lines }),
+      }).catch(() => null);
+      const told = (await answer?.json().catch(() => null)) || {};
+      let said = document.getElementById("ships");
+      if (!said) {
+        said = element("p", "small");
+        said.id = "ships";
+        said.setAttribute("role", "status");
+        document.getElementById("place").before(said);
+      }
+      said.textContent = told.text || (answer?.status === 409 ? told.detail : "") || "";
+    }, 300);
   }
 
   drawTotals() {
@@ -174,6 +198,7 @@ export class Basket {
     this.sheet.removeAttribute("open");
     this.sheet.classList.add("is-modal");
     this.sheet.showModal();
+    this.askShipping();
     this.sheet.scrollTop = 0;
   }
 
