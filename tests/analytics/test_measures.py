@@ -139,7 +139,11 @@ def test_every_measure_is_named_defined_and_unique() -> None:
 
 
 async def one_session(
-    sessions: Sessions, visits: list[tuple[int, int]], order_at: int | None = None
+    sessions: Sessions,
+    visits: list[tuple[int, int]],
+    order_at: int | None = None,
+    *,
+    through_session: bool = True,
 ) -> tuple[dict[str, Any], Rows]:
     """Rollup and attribution of a session in which one visitor came and went at these milliseconds."""
     stage = await worlds.set_stage()
@@ -154,7 +158,8 @@ async def one_session(
     for n, (came, left) in enumerate(visits):
         world.visits.append(ref.Visit(first, "v1", "zalo", start + came, start + left, str(n)))
     if order_at is not None:
-        world.orders.append(ref.Order(0, first, "v1", "0901", start + order_at, [("A1", 1, 95_000)]))
+        through = first if through_session else None
+        world.orders.append(ref.Order(0, through, "v1", "0901", start + order_at, [("A1", 1, 95_000)]))
     async with sessions.read() as db:
         await worlds.store(db, stage, world)
         await roll_up(db, [first], now=worlds.moment(worlds.NOW))
@@ -185,6 +190,17 @@ async def test_an_order_belongs_to_the_session_for_24_hours_after_the_visit(
 ) -> None:
     row, attributed = await one_session(sessions, [(0, 60_000)], 60_000 + worlds.DAY + late_ms)
     assert (row["orders"], len(attributed)) == (orders, orders)
+
+
+@pytest.mark.parametrize(("late_ms", "orders"), [(0, 1), (1, 0)])
+async def test_an_order_elsewhere_on_the_market_belongs_for_24_hours_too(
+    sessions: Sessions, late_ms: int, orders: int
+) -> None:
+    """Ordered from the channel, not the session, by somebody who had been there and seen it."""
+    at = 60_000 + worlds.DAY + late_ms
+    row, attributed = await one_session(sessions, [(0, 60_000)], at, through_session=False)
+    assert row["orders"] == orders
+    assert [one["how"] for one in attributed] == ["later"] * orders
 
 
 async def test_two_tabs_are_one_viewer(sessions: Sessions) -> None:
