@@ -34,8 +34,9 @@ ARGUMENTS = [
 
 
 def free_port() -> int:
-    """The first of six free ports in a row, below the range the kernel hands out."""
-    for port in range(18_000, 30_000, 10):
+    """Six free ports in a row, below the range the kernel hands out; another run at the same time begins
+    its search elsewhere."""
+    for port in range(18_000 + os.getpid() % 100 * 100, 30_000, 10):
         try:
             for offset in range(6):
                 with socket.socket() as probe:

@@ -63,9 +63,14 @@ class Up:
     def part(self, name: str) -> int:
         """Process id of one part."""
         pattern = re.compile(rf"commerce\.cli {name}\b|/{name}( |$)")
-        found = [pid for pid, line in children(self.process.pid).items() if pattern.search(line)]
-        # PostgreSQL and its own children have other command lines ("postgres: checkpointer")
-        assert len(found) == 1, f"{name}: {found}"
+        found: list[int] = []
+
+        def is_one() -> bool:
+            # PostgreSQL's own children have other command lines ("postgres: checkpointer"), but not at once
+            found[:] = [pid for pid, line in children(self.process.pid).items() if pattern.search(line)]
+            return len(found) == 1
+
+        eventually(is_one)
         return found[0]
 
     def parts(self) -> dict[str, int]:
