@@ -22,7 +22,7 @@ class Sheet(FPDF):
 
     def line_of(self, text: str, size: float = 10, style: str = "", gap: float = 1.5) -> None:
         self.set_font("Noto", style, size)
-        self.multi_cell(0, size * 0.5 + 1, text, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
+        self.multi_cell(0, size * 0.5 + 1, text, align="L", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         self.ln(gap)
 
 

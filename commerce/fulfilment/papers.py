@@ -84,7 +84,7 @@ def cash_text(parcel: Parcel) -> str:
 def slips_a6(parcels: Sequence[Parcel], *, demo: bool) -> bytes:
     paper = Sheet(A6)
     paper.set_margins(6, 6)
-    paper.set_auto_page_break(False)
+    paper.set_auto_page_break(True, margin=5)  # a parcel of many lines goes on on a second slip
     for parcel in parcels:
         paper.add_page()
         _slip(paper, parcel, 22, demo=demo)

@@ -125,7 +125,7 @@ async def test_a_days_papers(client: httpx.AsyncClient, made: dict[str, Any]) ->
         for part in (made["code"], "0901234567", "thôn 1, Xã Ea Knuếc, Đắk Lắk", "Thu hộ 370.000"):
             assert part in text_of(slip), (name, part)
     book = openpyxl.load_workbook(io.BytesIO((await client.get(f"{base}/van-chuyen.xlsx")).content))
-    heads, row = list(book.active.values)  # type: ignore[union-attr]
+    heads, row = list(book.active.values)
     line = dict(zip(heads, row, strict=True))
     assert line["Xã, phường"] == "Xã Ea Knuếc"
     assert (line["Mã xã"], line["Mã tỉnh"], line["Tỉnh, thành phố"]) == ("24505", "66", "Đắk Lắk")

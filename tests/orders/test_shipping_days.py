@@ -59,7 +59,7 @@ async def plan(**values: Any) -> None:
 async def ask(client: httpx.AsyncClient, key: str, **lines: int) -> httpx.Response:
     return await client.post(
         "/api/v1/live-sessions/EAKNUEC/orders",
-        json=order_body(**lines),
+        json=order_body(payment="cod", **lines),
         headers={"Idempotency-Key": key},
     )
 
