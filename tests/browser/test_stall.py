@@ -169,7 +169,7 @@ def last_link(market: Market) -> str:
     """What the farmer's phone was sent: in development it stands on the console."""
     logs = [Path(market.log.name), *(market.folder / "data" / "logs").glob("web*.log")]
     said = "".join(log.read_text() for log in logs)
-    return re.findall(r"/confirm/[\w-]+", said)[-1]
+    return str(re.findall(r"/confirm/[\w-]+", said)[-1])
 
 
 async def test_assisted_mode(phone: OpenPhone, market: Market) -> None:

@@ -121,6 +121,7 @@ async def test_stopped_on_both_phones_in_one_moment(market: str, sessions: Sessi
             headers = {"Authorization": f"Bearer {token}"}
             return (await client.post("/api/v1/live-sessions/CHO/stop", headers=headers)).status_code
 
-    assert await asyncio.gather(stop(tokens["host1"]), stop(tokens["host2"])) == [200, 200]
+    answers = await asyncio.gather(stop(tokens["host1"]), stop(tokens["host2"]))
+    assert set(answers) == {200}
     async with sessions.read() as db:
         assert await db.scalar(select(LiveSession.state)) == "ended"
