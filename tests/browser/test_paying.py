@@ -152,7 +152,6 @@ async def test_cash_on_delivery_is_followed_to_the_door(phone: OpenPhone, market
 async def test_a_deposit_holds_fresh_goods(phone: OpenPhone) -> None:
     page = await phone()
     await choose(page, "B5", "cod")
-    await page.locator("#placed-orders a").tap()
     await on_order_page(page)
     await expect(page.get_by_role("heading", name="Đặt cọc để giữ hàng")).to_be_visible()
     await shot(page, "deposit-due")

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from litestar import Litestar
 
 from commerce.core.db import sessions
@@ -25,6 +22,7 @@ from commerce.payments.models import CardAccount
 from commerce.payments.simulator.server import create_simulator, sign
 from commerce.payments.simulator.state import Books
 from tests.orders.market import change, one, open_market
+from tests.payments.stage import free_port, served
 from tests.payments.ways import bearer, order, track
 
 # Stripe's own library hands its body to httpx in the old way.
@@ -32,24 +30,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 SECRET = "whsec_for_tests"
 GOOD, DECLINED, POOR, ASKS = "4242424242424242", "4000000000000002", "4000000000009995", "4000002760003184"
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-@asynccontextmanager
-async def served(app: Any, port: int, lifespan: str) -> AsyncIterator[None]:
-    config = uvicorn.Config(app, port=port, lifespan=lifespan, log_config=None)  # type: ignore[arg-type]
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
-        await asyncio.sleep(0.01)
-    yield
-    server.should_exit = True
-    await task
 
 
 @pytest.fixture

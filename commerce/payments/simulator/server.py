@@ -76,14 +76,19 @@ class Teller:
 
     async def run(self) -> None:
         async with httpx.AsyncClient(timeout=10) as client:
-            while True:
-                self.books.let_time_pass()
-                new = [event for event in self.books.events if event["id"] not in self._sending]
-                if self.unruly:
-                    random.shuffle(new)
-                for event in new:
-                    self._sending[event["id"]] = asyncio.create_task(self._send(client, event))
-                await asyncio.sleep(0.05)
+            try:
+                while True:
+                    self.books.let_time_pass()
+                    new = [event for event in self.books.events if event["id"] not in self._sending]
+                    if self.unruly:
+                        random.shuffle(new)
+                    for event in new:
+                        self._sending[event["id"]] = asyncio.create_task(self._send(client, event))
+                    await asyncio.sleep(0.05)
+            finally:
+                for task in self._sending.values():
+                    task.cancel()
+                await asyncio.gather(*self._sending.values(), return_exceptions=True)
 
     async def _send(self, client: httpx.AsyncClient, event: Mapping[str, Any]) -> None:
         body = json.dumps(event).encode()

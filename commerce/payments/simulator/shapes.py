@@ -164,7 +164,7 @@ def charge(intent: Object, card: str, refusal: Object | None) -> Object:
         "paid": paid,
         "payment_intent": intent["id"],
         "payment_method": intent["payment_method"],
-        "payment_method_details": {"card": {"last4": card[-4:]}, "type": "card"},
+        "payment_method_details": {"card": _card(card), "type": "card"},
         "receipt_email": None,
         "receipt_number": None,
         "receipt_url": None,
@@ -178,6 +178,22 @@ def charge(intent: Object, card: str, refusal: Object | None) -> Object:
         "status": "succeeded" if paid else "failed",
         "transfer_data": None,
         "transfer_group": None,
+    }
+
+
+def _card(number: str) -> Object:
+    brands = {"4": "visa", "5": "mastercard", "3": "amex" if number.startswith("37") else "jcb"}
+    return {
+        "brand": brands.get(number[:1], "unknown"),
+        "checks": {"address_line1_check": None, "address_postal_code_check": None, "cvc_check": "pass"},
+        "country": "US",
+        "exp_month": 12,
+        "exp_year": 2034,
+        "funding": "credit",
+        "last4": number[-4:],
+        "network": brands.get(number[:1]),
+        "three_d_secure": None,
+        "wallet": None,
     }
 
 

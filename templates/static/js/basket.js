@@ -2,7 +2,6 @@
 // the server decides: every answer of it that contradicts the page corrects the page.
 
 import { formatMoney, formatNumber, toast } from "./page.js";
-import { communeSearch, forget, remember, remembered } from "./address.js";
 
 const FEW = 30; // from here on a buyer is told how many are left
 const TRIES = 4; // how often a busy server is asked again before the buyer is
@@ -18,9 +17,13 @@ export class Basket {
     this.form = document.getElementById("buy");
     this.sheet = document.getElementById("checkout");
     if (!this.sheet) return;
-    this.commune = communeSearch(document.getElementById("commune-combo"), this.form.elements.province, data.province);
     this.restore();
-    this.fillAddress();
+    // Needed once the sheet is open, so it is not waited for.
+    this.address = import("./address.js").then((it) => {
+      this.commune = it.communeSearch(document.getElementById("commune-combo"), this.form.elements.province, data.province);
+      if (!this.form.elements.name.value.trim()) this.fillAddress(it.remembered()); // not over what is being typed
+      return it;
+    });
     this.wire();
   }
 
@@ -230,8 +233,7 @@ export class Basket {
     this.changed();
   }
 
-  fillAddress() {
-    const buyer = remembered();
+  fillAddress(buyer) {
     if (!buyer) return;
     for (const name of ["name", "phone", "province", "commune", "street"]) {
       if (buyer[name] && !this.form.elements[name].value.trim()) this.form.elements[name].value = buyer[name];
@@ -244,7 +246,7 @@ export class Basket {
 
   /** The address goes from this device; what is ordered already keeps its own. */
   forgetAddress(done) {
-    forget();
+    this.address.then((it) => it.forget());
     for (const name of ["name", "phone", "commune", "street"]) this.form.elements[name].value = "";
     this.showSaved(false);
     toast(done);
@@ -293,8 +295,13 @@ export class Basket {
   async place() {
     const place = document.getElementById("place");
     if (this.lines.size === 0 || place.getAttribute("aria-busy") === "true") return;
-    const buyer = this.buyer();
     this.say("");
+    try {
+      await this.address;
+    } catch {
+      return this.say(this.words.offline);
+    }
+    const buyer = this.buyer();
     if (this.showFaults(this.faults(buyer))) return;
     place.setAttribute("aria-busy", "true");
     place.textContent = this.words.ordering;
@@ -392,17 +399,19 @@ export class Basket {
 
   placed(told, buyer) {
     this.forgetKey();
-    remember(buyer);
+    this.address.then((it) => it.remember(buyer));
     keepOrders(told.orders);
     this.lines.clear();
     this.changed();
-    const away = told.orders.length === 1 && (told.orders[0].payment.checkout_url || (told.orders[0].payment.method === "vietqr" && told.orders[0].track_url));
+    // One order to be paid now: on to the card page, or to the page with the code to scan.
+    const { payment, track_url } = told.orders[0];
+    const away = told.orders.length === 1 && payment.due_now > 0 && (payment.method === "card" ? payment.checkout_url : track_url);
     if (away) {
       location.assign(away);
       return;
     }
     this.form.elements.consent.checked = false;
-    this.fillAddress();
+    this.fillAddress(buyer);
     this.thank(told.orders);
   }
 
