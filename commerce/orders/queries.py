@@ -243,8 +243,6 @@ class Siblings:
     orders: list[tuple[str, str, str]]
     """(code, key, seller)"""
     bank: str | None
-    again: str | None
-    """Where the same goods can be ordered again."""
 
 
 async def again(db: AsyncSession, lines: list[OrderLine]) -> str | None:
@@ -290,6 +288,4 @@ async def siblings(db: AsyncSession, order: Order) -> Siblings:
         select(Bank.short_name).join(Seller, Seller.bank_bin == Bank.bin).where(Seller.id == order.seller_id)
     )
     shown = {"code": session.code, "title": session.title, "state": session.state} if session else None
-    lines = await db.scalars(select(OrderLine).where(OrderLine.order_id == order.id))
-    once_more = await again(db, list(lines))
-    return Siblings(shown, [(code, key, name) for code, key, name in others], bank, once_more)
+    return Siblings(shown, [(code, key, name) for code, key, name in others], bank)

@@ -29,7 +29,7 @@ from commerce.core.web import AnyRequest, access, page, redirect
 from commerce.orders import service, words
 from commerce.orders.models import BUYER_MAY_CANCEL, OrderState
 from commerce.orders.pages import FIELDS, commune_code
-from commerce.orders.queries import OrderView, Siblings, order_by_key, siblings
+from commerce.orders.queries import OrderView, Siblings, again, order_by_key, siblings
 from commerce.orders.wire import AddressRequest
 from commerce.payments import vietqr
 from commerce.payments.models import Method, PaymentState, RefundState
@@ -142,6 +142,7 @@ async def _page(
     async with sessions.read() as db:
         found = await order_by_key(db, code, key)
         around = await siblings(db, found.order)
+        once_more = await again(db, found.lines)
         commune = found.order.commune_code
         if found.order.province_code == provinces.OURS:
             commune = await service.commune_name(db, commune)
@@ -153,6 +154,7 @@ async def _page(
         "market/order.html",
         status=status,
         **order_context(found, around, commune),
+        again=once_more,
         **now_context(found, around.bank, settings, back_from_card=back_from_card),
         fresh=fresh,
         after=after,
@@ -191,7 +193,6 @@ def order_context(found: OrderView, around: Siblings, commune: str) -> dict[str,
             "address": ", ".join(part for part in place if part),
         },
         "session": around.session,
-        "again": around.again,
         "others": [
             {"code": code, "url": order_address(code, key), "seller": name}
             for code, key, name in around.orders
