@@ -44,6 +44,7 @@ from commerce.orders.expiry import expire_orders
 from commerce.orders.terms import keep_terms
 from commerce.payments import cards
 from commerce.policies import service as policies
+from commerce.privacy import data as privacy
 from streaming.bus import Bus
 
 LEADER = 6_600_200  # advisory lock; see core.migrate for another
@@ -87,6 +88,7 @@ def forget(what: str, statement: str) -> Job:
 
 JOBS: Sequence[Job] = (
     Job("make partitions ahead", 6 * 3600, ingest.make_partitions_ahead),
+    Job("forget buyers after 3 years", 24 * 3600, privacy.forget_old_buyers),
     Job("publish policies", 24 * 3600, policies.publish),
     Job("expire orders", 10, expire_orders),
     Job("keep what was agreed on", 5, keep_terms),
