@@ -121,7 +121,8 @@ async def test_a_rehearsal_disturbs_no_session(sessions: Sessions) -> None:
     made = await service.rehearse(market.host, market.code)
     await service.start(market.host, made.code)
     async with sessions.read() as db:
-        states = dict((await db.execute(select(LiveSession.code, LiveSession.state))).tuples().all())
+        rows = await db.execute(select(LiveSession.code, LiveSession.state))
+        states = {row.code: row.state for row in rows}
     assert states == {market.code: "live", made.code: "live"}
     other = await service.rehearse(market.host, market.code)
     await service.stop(market.host, market.code)
