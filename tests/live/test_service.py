@@ -182,7 +182,7 @@ ACTS: dict[str, Callable[[Identity, Scene], Awaitable[Any]]] = {
     "takedown": lambda who, s: service.takedown(who, s.code, "Bán hàng không đúng giấy tờ"),
     "hide": lambda who, s: service.hide_comment(who, s.code, 1),
 }
-OFFICERS_TOO = {"takedown", "hide"}
+OFFICERS_TOO = {"edit", "cancel", "takedown", "hide"}  # the office keeps the schedule
 
 
 async def test_only_people_of_this_commune_may_act(sessions: Sessions) -> None:
