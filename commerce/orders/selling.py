@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.catalog import assisting
 from commerce.catalog.models import Seller
+from commerce.core import clock
 from commerce.core.db import sessions
 from commerce.core.errors import NotFound
 from commerce.core.roles import Identity, Role
@@ -43,7 +44,8 @@ async def own_seller(db: AsyncSession, identity: Identity) -> Seller | None:
 
 
 async def to_pack(db: AsyncSession, seller_id: int, limit: int = 200) -> list[ToPack]:
-    """Oldest first. Orders whose transfer, card payment or deposit has not come yet wait for it."""
+    """What leaves today or as soon as it can, oldest first. Orders whose transfer, card payment or deposit
+    has not come yet wait for it; those of a later day for their day."""
     rows = (
         await db.execute(
             select(Order, Payment.state)
@@ -52,6 +54,7 @@ async def to_pack(db: AsyncSession, seller_id: int, limit: int = 200) -> list[To
                 Order.seller_id == seller_id,
                 Order.state.in_(TO_PACK),
                 Payment.paid >= Payment.advance,
+                or_(Order.ship_on.is_(None), Order.ship_on <= clock.today()),
             )
             .order_by(Order.placed_at)
             .limit(limit)
