@@ -32,8 +32,8 @@ async def take_money(settings: Settings) -> None:
             seller.bank_account = f"{seller.id:010d}"  # nobody's
             feed = {"seller_id": seller.id, "service": SEPAY, "account": seller.bank_account}
             new = upsert(BankFeed).values(**feed, secret=sealed)
-            same = {"index_elements": ["service", "account"], "set_": {"secret": sealed}}
-            await db.execute(new.on_conflict_do_update(**same))
+            same = ["service", "account"]
+            await db.execute(new.on_conflict_do_update(index_elements=same, set_={"secret": sealed}))
             account = upsert(CardAccount).values(seller_id=seller.id, account=f"acct_minhhoa{seller.id}")
             await db.execute(account.on_conflict_do_nothing())
         asking = select(Product.seller_id).where(Product.folded == DEPOSIT_FOR, Product.demo)

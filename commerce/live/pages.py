@@ -237,7 +237,11 @@ def _ways_to_pay(sellers: Sequence[SellerFacts]) -> list[dict[str, Any]]:
         {
             "value": "cod",
             "label": translate(N_("Trả tiền khi nhận hàng")),
-            "note": translate(N_("Xem hàng rồi mới trả tiền.")),
+            "note": translate(
+                N_("Một số món cần đặt cọc bằng mã QR để giữ hàng.")
+                if any(seller.asks_deposit for seller in sellers)
+                else N_("Xem hàng rồi mới trả tiền.")
+            ),
             "disabled": False,
         },
         {

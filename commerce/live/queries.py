@@ -337,6 +337,8 @@ class SellerFacts(msgspec.Struct, frozen=True, kw_only=True):
     registration: str
     takes_transfers: bool
     takes_cards: bool
+    asks_deposit: bool
+    """Of orders paid on delivery."""
 
 
 # How a seller takes cards is the business of payments, the layer above; whether, is one column.
@@ -359,6 +361,7 @@ async def sellers(db: AsyncSession, ids: Collection[int]) -> dict[int, SellerFac
             registration=seller.registration,
             takes_transfers=bool(seller.bank_bin and seller.bank_account),
             takes_cards=cards,
+            asks_deposit=bool(seller.deposit_percent or seller.deposit_fee),
         )
         for seller, cards in rows
     }

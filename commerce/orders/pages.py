@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
@@ -23,7 +24,8 @@ from commerce.live.rooms import Room, rooms
 from commerce.live.visitors import source_of
 from commerce.orders import service, shipping, words
 from commerce.orders.errors import TotalChanged
-from commerce.orders.queries import snapshots
+from commerce.orders.placing import deposit
+from commerce.orders.queries import Lineup, snapshots
 from commerce.orders.wire import AddressRequest, BuyerRequest, LineRequest, OrderRequest
 from commerce.payments.models import Method, PaymentState
 
@@ -166,11 +168,26 @@ async def confirm(
             "commune_name": await commune_name(order.address.province, order.address.commune),
             "province_name": provinces.NAMES.get(order.address.province, order.address.province),
         },
+        advance=advance_asked(order, lineup, sellers),
         payment_label=translate(words.METHOD[Method(order.payment)]),
         fields=[(name, value) for name, value in data.items() if name not in ("order_key", "shown_total")],
         order_key=data.get("order_key", ""),
         changed=prices is not None,
     )
+
+
+def advance_asked(order: OrderRequest, lineup: Lineup, bills: dict[int, dict[str, Any]]) -> int:
+    """What the sellers ask for in advance of an order paid on delivery, as the desk will reckon it."""
+    if order.payment != Method.COD:
+        return 0
+    fresh: Counter[int] = Counter()
+    cards = {}
+    for wanted in order.lines:
+        item = lineup.items[wanted.product.strip().upper()]
+        cards[item.seller.id] = item.seller
+        bill = next(one for one in bills[item.seller.id]["lines"] if one["code"] == item.code)
+        fresh[item.seller.id] += bill["unit_price"] * wanted.quantity if item.fresh else 0
+    return sum(deposit(card, fresh[number], bills[number]["total"]) for number, card in cards.items())
 
 
 def bill_line(line: Line, price: int, quantity: int) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, true
+from sqlalchemy import ColumnElement, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.accounts.models import Person
@@ -134,7 +134,7 @@ async def _likely(db: AsyncSession, *, seller: int, amount: int) -> tuple[str, .
     return tuple(codes)
 
 
-def _refunds(*conditions: ColumnElement[bool]) -> Select[Any]:
+def _refunds(*conditions: ColumnElement[bool]) -> Any:
     by_card = (func.coalesce(Receipt.source, "") == "stripe").label("by_card")
     return (
         select(
@@ -198,7 +198,7 @@ async def awaited(identity: Identity, limit: int = 200) -> list[AwaitedRow]:
         return [AwaitedRow(*row) for row in rows]
 
 
-def _receipts(*conditions: ColumnElement[bool]) -> Select[Any]:
+def _receipts(*conditions: ColumnElement[bool]) -> Any:
     return (
         select(
             Receipt.at,
@@ -320,4 +320,7 @@ async def ways_of_sellers(identity: Identity, limit: int = 200) -> list[WaysRow]
             .order_by(Seller.sort_key)
             .limit(limit)
         )
-        return [WaysRow(*row[:4], tuple(sorted(row[4] or ())), *row[5:]) for row in rows]
+        return [
+            WaysRow(number, name, bank, account, tuple(sorted(services or ())), cards, percent, fee)
+            for number, name, bank, account, services, cards, percent, fee in rows
+        ]

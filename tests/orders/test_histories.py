@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from sqlalchemy import select
 
 from commerce.core.db import sessions
 from commerce.core.errors import MarketError
@@ -33,11 +34,16 @@ from commerce.orders.desk import desk
 from commerce.orders.expiry import expire_orders
 from commerce.orders.queries import snapshots
 from commerce.orders.selling import pack_order
-from commerce.payments import notices, queries, receiving, refunds
+from commerce.payments import cards, notices, queries, receiving, refunds
+from commerce.payments.models import Refund
 from commerce.payments.receiving import Credit
 from tests.orders.market import PRICE, Market, change, ledger_is_right, one, open_market, order_request
 
 T = TypeVar("T")
+DUE_NOW = """
+    SELECT p.advance - p.paid FROM payment p JOIN "order" o ON o.id = p.order_id
+    WHERE o.code = :c AND p.state IN ('due', 'partial') AND p.advance > p.paid
+"""
 OFFICE = Identity(1, 1, "Cán bộ", "0900000003", frozenset({(Role.OFFICER, "24505")}))
 _numbers = itertools.count(1)
 
@@ -70,12 +76,40 @@ INVARIANTS = {
             (SELECT sum(amount) FROM refund r WHERE r.payment_id = p.id AND NOT of_excess), 0)
     """,
     "every dong that came is counted, wanted back, proves a tick by hand, or is unmatched": """
-        SELECT count(*) FROM receipt r WHERE outcome <> 'unmatched' AND confirms IS NULL AND amount <> counted
+        SELECT count(*) FROM receipt r WHERE outcome NOT IN ('unmatched', 'settled', 'returned')
+            AND confirms IS NULL AND amount <> counted
             + coalesce((SELECT sum(amount) FROM refund f WHERE f.receipt_id = r.id AND of_excess), 0)
+    """,
+    "what goes back comes from what came: no receipt gives back more than it counted": """
+        SELECT count(*) FROM receipt r WHERE counted < coalesce(
+            (SELECT sum(amount) FROM refund f WHERE f.receipt_id = r.id AND NOT of_excess), 0)
+    """,
+    "what is said to be back is what was sent back": """
+        SELECT count(*) FROM payment p WHERE refunded <> coalesce((SELECT sum(amount) FROM refund r
+            WHERE r.payment_id = p.id AND NOT of_excess AND state = 'done'), 0)
+    """,
+    "nothing leaves before what was asked for in advance has come": """
+        SELECT count(*) FROM payment p JOIN "order" o ON o.id = p.order_id
+        WHERE o.state IN ('shipped', 'delivered') AND p.paid < p.advance
+    """,
+    "goods wait with a time limit only for money that has not come": """
+        SELECT count(*) FROM payment p JOIN "order" o ON o.id = p.order_id
+        WHERE o.expires_at IS NOT NULL AND p.paid >= p.advance
     """,
     "an order is what its lines say": """
         SELECT count(*) FROM "order" o WHERE total <>
             (SELECT sum(amount) FROM order_line l WHERE l.order_id = o.id)
+    """,
+    "what is promised of a day is what its orders hold": """
+        SELECT count(*) FROM packing_day d FULL JOIN (
+            SELECT g.product_id, o.ship_on AS day, sum(l.quantity) AS units FROM "order" o
+            JOIN order_line l ON l.order_id = o.id JOIN grade g ON g.id = l.grade_id
+            WHERE o.ship_on IS NOT NULL GROUP BY 1, 2) x ON x.product_id = d.product_id AND x.day = d.day
+        WHERE coalesce(d.units, 0) <> coalesce(x.units, 0)
+    """,
+    "no day is promised past its hands": """
+        SELECT count(*) FROM packing_day d JOIN product p ON p.id = d.product_id
+        WHERE d.units > p.capacity_per_day
     """,
     "history ends where the order is": """
         SELECT count(*) FROM "order" o WHERE state <>
@@ -106,7 +140,12 @@ class Histories(RuleBasedStateMachine):
         async def fresh() -> Market:
             snapshots.forget()
             await change("TRUNCATE live_session, seller, purchase, person, receipt, webhook_event CASCADE")
-            return await open_market(A1=6, A2=3)
+            market = await open_market(A1=6, A2=3)
+            product = market.goods["A1"].product_id
+            await change("UPDATE product SET capacity_per_day = 3 WHERE id = :p", p=product)
+            seller = market.goods["A1"].seller_id
+            await change("INSERT INTO card_account (seller_id, account) VALUES (:s, 'acct_1')", s=seller)
+            return market
 
         self.market = self.runner.run(fresh())
 
@@ -114,7 +153,7 @@ class Histories(RuleBasedStateMachine):
         target=orders,
         a1=st.integers(0, 3),
         a2=st.integers(0, 2),
-        payment=st.sampled_from(["cod", "vietqr"]),
+        payment=st.sampled_from(["cod", "vietqr", "card"]),
     )
     def order(self, a1: int, a2: int, payment: str) -> Any:
         lines = {code: quantity for code, quantity in (("A1", a1), ("A2", a2)) if quantity}
@@ -133,6 +172,45 @@ class Histories(RuleBasedStateMachine):
         """Half, all, or half too much of the price comes, told once or twice."""
         credit = Credit("sepay", str(next(_numbers)), order[2] * share // 2, memo=f"ck {order[0]}")
         for _ in range(copies):
+            self.do(notices.apply_once(credit, self.market.goods["A1"].seller_id, {}))
+
+    @rule(percent=st.sampled_from([0, 30]), fee=st.sampled_from([0, 20_000]))
+    def ask_for_a_deposit(self, percent: int, fee: int) -> None:
+        """Of orders that come from now on."""
+        self.runner.run(change("UPDATE seller SET deposit_percent = :p, deposit_fee = :f", p=percent, f=fee))
+        self.runner.run(change("UPDATE product SET fresh = true"))
+        snapshots.forget()
+
+    @rule(order=orders, intent=st.integers(1, 2), copies=st.integers(1, 2))
+    def pay_by_card(self, order: tuple[str, str, int], intent: int, copies: int) -> None:
+        """What the card company tells of a paid checkout, once or twice; there may be two of them."""
+        told = {
+            "payment_status": "paid",
+            "client_reference_id": order[0],
+            "payment_intent": f"pi_{order[0]}_{intent}",
+            "amount_total": order[2],
+        }
+        for _ in range(copies):
+            self.do(cards.apply_session(told))
+
+    @rule(status=st.sampled_from(["pending", "succeeded", "failed"]))
+    def the_card_company_tells_of_refunds(self, status: str) -> None:
+        """In whatever order, of refunds in whatever state."""
+
+        async def told() -> None:
+            async with sessions.begin() as db:
+                for number in (await db.scalars(select(Refund.id))).all():
+                    await cards.note_refund(
+                        db, {"id": f"re_{number}", "status": status, "metadata": {"refund": str(number)}}
+                    )
+
+        self.do(told())
+
+    @rule(order=orders)
+    def pay_what_is_due_now(self, order: tuple[str, str, int]) -> None:
+        due = self.runner.run(one(DUE_NOW, c=order[0]))
+        if due:
+            credit = Credit("sepay", str(next(_numbers)), due, memo=order[0])
             self.do(notices.apply_once(credit, self.market.goods["A1"].seller_id, {}))
 
     @rule(amount=st.just(PRICE))
@@ -187,6 +265,11 @@ class Histories(RuleBasedStateMachine):
     def settle_unmatched(self, order: tuple[str, str, int]) -> None:
         for row in self.runner.run(queries.unmatched(OFFICE))[:1]:
             self.do(receiving.settle_unmatched(OFFICE, row.id, code=order[0]))
+
+    @rule(returned=st.booleans())
+    def none_of_ours(self, returned: bool) -> None:
+        for row in self.runner.run(queries.unmatched(OFFICE))[:1]:
+            self.do(receiving.settle_unmatched(OFFICE, row.id, note="FT", returned=returned))
 
     @invariant()
     def books_are_in_order(self) -> None:

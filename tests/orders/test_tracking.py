@@ -8,7 +8,10 @@ import httpx
 
 from commerce.core.roles import Role
 from commerce.core.settings import Settings
+from commerce.live.rooms import rooms
+from commerce.orders.queries import snapshots
 from tests.orders.market import change, one, open_market
+from tests.orders.test_pages import FORM
 from tests.payments.ways import add_feeds, bearer, order, sepay, sepay_body, track
 
 
@@ -132,3 +135,17 @@ async def test_an_order_without_an_address_asks_for_it_and_waits(client: httpx.A
     assert (await client.post(url, data=where | {"commune": "ea knuec"})).status_code == 404, "once"
     sent = await client.post(f"/api/v1/orders/{made['code']}/send", json={}, headers=office)
     assert sent.status_code == 200
+
+
+async def test_a_deposit_is_told_before_ordering(client: httpx.AsyncClient) -> None:
+    await open_market(A1=10)
+    assert "Xem hàng rồi mới trả tiền." in (await client.get("/live/EAKNUEC")).text
+    await change("UPDATE product SET fresh = true")
+    await change("UPDATE seller SET deposit_percent = 20, deposit_fee = 15000")
+    rooms.forget("EAKNUEC")
+    snapshots.forget()
+    assert "cần đặt cọc" in (await client.get("/live/EAKNUEC")).text
+    asked = await client.post("/live/EAKNUEC/orders", data=FORM | {"payment": "cod"})
+    assert "Cần cọc trước 89.000" in asked.text.replace("\u00a0", " ")
+    whole = await client.post("/live/EAKNUEC/orders", data=FORM)
+    assert "Cần cọc trước" not in whole.text

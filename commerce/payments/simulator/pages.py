@@ -121,7 +121,7 @@ def authentication(intent: Mapping[str, Any]) -> str:
         "Xác thực chủ thẻ",
         "<p>Ngân hàng phát hành thẻ</p><h2>Bạn đang trả khoản này?</h2>",
         f'<form method="post" action="/3ds/{intent["id"]}"><h1>{amount}</h1>'
-        "<p>Cho Chợ Phiên, bằng thẻ của bạn.</p><br>"
+        "<p>Cho người bán trên Chợ Phiên.</p><br>"
         '<button name="answer" value="complete">Đúng, tôi trả</button>'
         '<button class="plain" name="answer" value="fail">Không phải tôi</button></form>',
     )
