@@ -181,7 +181,7 @@ class Mute(Base):
 
 class LiveCounter(Base):
     """What was ordered in a session so far: added to in the transaction that places the orders, and never
-    taken from. A cancelled order was ordered too (the measures' `orders` and GMV are before cancellations)."""
+    taken from. A cancelled order was ordered too: the measures `orders` and GMV are before cancellations."""
 
     __tablename__ = "live_counter"
 
