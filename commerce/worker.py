@@ -226,7 +226,8 @@ class Worker:
     async def _beat(self) -> None:
         while True:
             try:
-                await heartbeat.beat(self.name, {"leading": self.leading})
+                figures = {"leading": self.leading, "ticked_at": self.ticker.ticked_at}
+                await heartbeat.beat(self.name, figures)
             except Exception as error:
                 log.warning("no_heartbeat", error=repr(error)[:200])
             with contextlib.suppress(TimeoutError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from commerce.analytics.exports import NUMBER_FORMATS
 from commerce.analytics.figures import change, show
@@ -12,14 +12,18 @@ from commerce.analytics.models import ReportState
 from commerce.analytics.reports import STATE_NAMES, Opened
 from commerce.core import clock
 from commerce.core.i18n import N_, translate
-from commerce.core.papers import Paper
 from commerce.core.tables import Table, as_xlsx
+
+if TYPE_CHECKING:
+    from commerce.core.papers import Paper
 
 ROW_KEYS = ("views", "unique_viewers", "orders", "gmv", "net_sales")
 """What a line about one session or commune says."""
 
 
 def as_pdf(opened: Opened, *, demo: bool) -> bytes:
+    from commerce.core.papers import Paper
+
     report, figures = opened.report, opened.report.figures
     paper = Paper(f"Chợ Phiên · {opened.commune} · {report.title}")
     if demo:

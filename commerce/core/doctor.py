@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from commerce.core.embedded import EngineError, Engines, FolderUnusable, temporary_folder
 from commerce.core.embedded.folder import holder, port_is_free, read_json
@@ -220,11 +220,23 @@ def check_running(data_dir: Path) -> Iterator[Finding]:
         return
     yield from ask_engines(settings)
     status, body = get(f"http://{settings.bind}:{settings.port}/readyz")
+    logs = settings.data_dir / "logs"
     if status == 200:
         yield Finding("ok", f"the market serves at {settings.public_url}")
+        yield from check_background(json.loads(body), f"Look into {logs}, and at /admin")
     else:
-        logs = settings.data_dir / "logs"
         yield Finding("wrong", f"the market does not serve (/readyz: {status} {body})", f"Look into {logs}")
+
+
+def check_background(readiness: Mapping[str, Any], mend: str) -> Iterator[Finding]:
+    """What /readyz says of the workers."""
+    seen = readiness["background"] or {"troubles": ["nothing is known of the workers"]}
+    for trouble in seen["troubles"]:
+        yield Finding("wrong", trouble, mend)
+    if not seen["troubles"]:
+        late = max(0, round(seen["news_late_s"]))
+        told = f"counts told {seen['tick_age_s']:.0f} s ago, {seen['news_waiting']} news wait ({late} s)"
+        yield Finding("ok", f"workers: {seen['workers']}, {told}")
 
 
 def ask_engines(settings: Settings) -> Iterator[Finding]:

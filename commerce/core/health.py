@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import msgspec
 from litestar import Response, get
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from sqlalchemy import text
 
-from commerce.core import access
+from commerce.core import access, background
+from commerce.core.background import Background
 from commerce.core.db import sessions
 from commerce.core.html import AnyRequest
 
 CHECK_WITHIN_S = 2.0
+NAN = float("nan")  # what is not known now
+
+WORKERS = Gauge("chophien_workers", "Worker processes heard lately")
+LEADING = Gauge("chophien_workers_leading", "Workers that lead: one, or counts stand still")
+TICK_AGE = Gauge("chophien_tick_age_seconds", "Since the counts of live sessions were told")
+NEWS_WAITING = Gauge("chophien_news_waiting", "News not delivered yet")
+NEWS_LATE = Gauge("chophien_news_late_seconds", "How long the oldest of them has been due")
+NEWS_DEAD = Gauge("chophien_news_dead", "News given up")
 
 
 class Health(msgspec.Struct):
@@ -25,6 +35,8 @@ class Readiness(msgspec.Struct):
     ready: bool
     engines: dict[str, str]
     """Engine -> "ok" or what is wrong with it."""
+    background: Background | None
+    """Of the workers; none while PostgreSQL does not say."""
 
 
 @get("/healthz", opt=access.public)
@@ -35,15 +47,23 @@ async def healthz() -> Health:
 
 @get("/readyz", opt=access.public)
 async def readyz(request: AnyRequest) -> Response[Readiness]:
-    """200 when every engine answers within two seconds, else 503 naming the ones that do not."""
-    engines = await ask_engines(request)
+    """200 when every engine answers within two seconds, else 503 naming the ones that do not. Workers are
+    told of and decide nothing: pages are served and orders taken without them."""
+    engines, behind = await asyncio.gather(ask_engines(request), _background())
     ready = all(answer == "ok" for answer in engines.values())
-    return Response(Readiness(ready, engines), status_code=200 if ready else 503)
+    return Response(Readiness(ready, engines, behind), status_code=200 if ready else 503)
 
 
-@get("/metrics", opt=access.public, sync_to_thread=False)
-def metrics() -> Response[bytes]:
-    """This process's figures in Prometheus' text format."""
+@get("/metrics", opt=access.public)
+async def metrics() -> Response[bytes]:
+    """This process's figures, and those of the work behind the pages, in Prometheus' text format."""
+    seen = await _background()
+    WORKERS.set(seen.workers if seen else NAN)
+    LEADING.set(seen.leading if seen else NAN)
+    TICK_AGE.set(seen.tick_age_s if seen and seen.tick_age_s is not None else NAN)
+    NEWS_WAITING.set(seen.news_waiting if seen else NAN)
+    NEWS_LATE.set(seen.news_late_s if seen else NAN)
+    NEWS_DEAD.set(seen.news_dead if seen else NAN)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
@@ -56,6 +76,12 @@ async def ask_engines(request: AnyRequest) -> dict[str, str]:
     }
     answers = await asyncio.gather(*(_ask(check) for check in checks.values()))
     return dict(zip(checks, answers, strict=True))
+
+
+async def _background() -> Background | None:
+    with contextlib.suppress(Exception):
+        return await asyncio.wait_for(background.look(), CHECK_WITHIN_S)
+    return None
 
 
 async def _postgresql() -> None:

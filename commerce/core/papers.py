@@ -1,4 +1,7 @@
-"""Paper as PDF, with a font that has all Vietnamese letters."""
+"""Paper as PDF, with a font that has all Vietnamese letters.
+
+fpdf takes longer to load than the rest of the market: import this module where a paper is made.
+"""
 
 from __future__ import annotations
 

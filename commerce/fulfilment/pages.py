@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Annotated, Any
 
@@ -27,8 +28,9 @@ from commerce.core.i18n import current_language
 from commerce.core.roles import Identity, Role
 from commerce.core.settings import Settings
 from commerce.core.web import AnyRequest, access, page, redirect
-from commerce.fulfilment import papers, queries, service
+from commerce.fulfilment import queries, service
 from commerce.fulfilment.carriers import CARRIERS, sheet
+from commerce.fulfilment.queries import Parcel
 from commerce.orders.pages import commune_code
 from commerce.orders.selling import own_seller, pack_order
 from commerce.orders.wire import AddressRequest
@@ -177,6 +179,18 @@ async def _do(identity: Identity, code: str, act: str, data: Act) -> None:
 # ---- paper
 
 
+PAPERS = ("dong-goi.pdf", "phieu-a6.pdf", "phieu-80mm.pdf")
+
+
+def _print(name: str, parcels: Sequence[Parcel], day: date, demo: bool) -> bytes:
+    """In a thread: the first paper loads what makes papers."""
+    from commerce.fulfilment import papers
+
+    if name == "dong-goi.pdf":
+        return papers.packing_list(parcels, day, demo=demo)
+    return (papers.slips_a6 if name == "phieu-a6.pdf" else papers.slips_80mm)(parcels, demo=demo)
+
+
 @get(
     ["/seller/parcels/{day:str}/{name:str}", "/office/parcels/{day:str}/{name:str}"],
     opt=BOTH,
@@ -198,12 +212,8 @@ async def paper(
     async with sessions.read() as db:
         found = await queries.leaving(db, whose, chosen)
     file = f"{name.partition('.')[0]}-{chosen}"
-    if name == "dong-goi.pdf":
-        body = await asyncio.to_thread(papers.packing_list, found, chosen, demo=settings.demo)
-    elif name == "phieu-a6.pdf":
-        body = await asyncio.to_thread(papers.slips_a6, found, demo=settings.demo)
-    elif name == "phieu-80mm.pdf":
-        body = await asyncio.to_thread(papers.slips_80mm, found, demo=settings.demo)
+    if name in PAPERS:
+        body = await asyncio.to_thread(_print, name, found, chosen, settings.demo)
     elif name in ("van-chuyen.xlsx", "van-chuyen.csv"):
         return await tables.file([sheet(found, "van-chuyen")], name.partition(".")[2], file)
     else:

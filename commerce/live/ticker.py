@@ -8,6 +8,7 @@ noticed here as well, and a leader that takes over brings every room into line w
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 
@@ -32,6 +33,8 @@ class Ticker:
         """The last number known of each room, said again as stale while presence is unknown."""
         self._deals: dict[int, tuple[int, ...]] = {}
         self._well = True
+        self.ticked_at: float | None = None
+        """Unix time of the last whole tick of this process."""
 
     async def run(self) -> None:
         """Until cancelled. A second that cannot be ticked is left out; the beat does not move for it."""
@@ -42,7 +45,7 @@ class Ticker:
         while True:
             try:
                 await self.tick(number)
-                self._well = True
+                self._well, self.ticked_at = True, time.time()
             except Exception as error:  # an engine is away: the next second may be better
                 if self._well:
                     log.warning("not_ticked", error=repr(error)[:200])

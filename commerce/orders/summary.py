@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from litestar import Response, get
 from litestar.di import NamedDependency
@@ -15,7 +15,6 @@ from commerce.core import clock, tables
 from commerce.core.db import sessions
 from commerce.core.html import day, money, quantity
 from commerce.core.i18n import N_, translate
-from commerce.core.papers import Paper
 from commerce.core.settings import Settings
 from commerce.core.web import access
 from commerce.orders import service, words
@@ -23,6 +22,9 @@ from commerce.orders.models import OrderState
 from commerce.orders.queries import OrderView, order_by_key
 from commerce.orders.terms import terms_of
 from commerce.payments.models import Method, PaymentState, RefundState
+
+if TYPE_CHECKING:
+    from commerce.core.papers import Paper
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ async def summary(
 
 
 def as_pdf(summary: Summary, settings: Settings) -> bytes:
+    from commerce.core.papers import Paper
+
     order, seller = summary.found.order, summary.terms["seller"]
     title = translate(N_("Đơn hàng {code}")).format(code=order.code)
     paper = Paper(f"Chợ Phiên · {settings.public_url} · {title}")

@@ -24,7 +24,6 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import IO, Protocol
 
-import av
 import msgspec
 
 from streaming.video.archive import Archive, prefix
@@ -245,6 +244,8 @@ async def cut_clip(archive: Archive, session: str, name: str, start_us: int, end
 
 def remux(data: bytes) -> bytes:
     """Our own fragments as an MP4 that every editor and network takes: times from zero, index in front."""
+    import av  # here, because web processes use the rest of this module
+
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "clip.mp4"
         with (

@@ -23,6 +23,7 @@ import ssl
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
@@ -32,8 +33,10 @@ from streaming.video.errors import VideoError
 from streaming.video.flv import FlvWriter
 from streaming.video.rtmp import COMMAND, Connection, ask_to_publish
 from streaming.video.segmenter import Event, Init, Part
-from streaming.video.sessions import Sessions
 from streaming.video.wire import WireAway
+
+if TYPE_CHECKING:  # commerce reads targets and seals from here and needs none of the media libraries
+    from streaming.video.sessions import Sessions
 
 log = logging.getLogger(__name__)
 

@@ -82,7 +82,9 @@ async def test_a_worker_without_engines_waits_and_still_stops(environ: dict[str,
         "CHOPHIEN_VALKEY_URL": "valkey://127.0.0.1:9",
     }
     with worker(nowhere) as process:
-        await asyncio.sleep(4)
-        assert process.poll() is None
+        assert process.stderr is not None
+        async with asyncio.timeout(60):
+            while b"not_leading" not in await asyncio.to_thread(process.stderr.readline):
+                assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert await ended(process, 8) == 0
