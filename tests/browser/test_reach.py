@@ -25,7 +25,11 @@ PUBLIC = [
     f"/live/{SESSION}",
     "/login",
     "/rules",
+    "/rules/ranking",
     "/privacy",
+    "/privacy/request",
+    "/near?commune=24505",
+    f"/live/{SESSION}/wholesale",
     "/offline",
     "/design",
     "/khong-co",
@@ -33,8 +37,16 @@ PUBLIC = [
 PLACES = {
     "0900000001": ["/host", "/host/new", f"/host/{SESSION}", f"/host/{SESSION}/lineup", "/account"],
     "0900000002": ["/helper", f"/helper/{SESSION}"],
-    "0900000003": ["/office/recordings", "/office", "/office/assist", "/office/ocop", "/office/schedule"],
-    "0900000004": ["/seller", "/seller/new"],
+    "0900000003": [
+        "/office/recordings",
+        "/office/enquiries",
+        "/office/data-requests",
+        "/office",
+        "/office/assist",
+        "/office/ocop",
+        "/office/schedule",
+    ],
+    "0900000004": ["/seller", "/seller/new", "/seller/money", "/seller/money/setup"],
 }
 
 Scheme = Literal["light", "dark"]

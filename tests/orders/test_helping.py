@@ -215,7 +215,9 @@ async def test_the_desk_by_hand(client: httpx.AsyncClient, sessions: Sessions, s
 
     wrong = await client.post(f"{address}/enquiries", data={"phone": "0905111222", "quantity": "nhiều"})
     assert wrong.status_code == 422
-    await client.post(f"{address}/enquiries", data={"phone": "0905111222", "quantity": "2,5", "product": "a1"})
+    await client.post(
+        f"{address}/enquiries", data={"phone": "0905111222", "quantity": "2,5", "product": "a1"}
+    )
     async with sessions.read() as db:
         assert await db.scalar(select(WholesaleEnquiry.kilograms)) == 2_500
     assert "2,5 tấn" in (await client.get(address)).text

@@ -21,7 +21,7 @@ from commerce.payments import cards
 from commerce.payments.models import CardAccount
 from commerce.payments.simulator.server import create_simulator, sign
 from commerce.payments.simulator.state import Books
-from tests.orders.market import change, one, open_market
+from tests.orders.market import change, one, open_market, order_body
 from tests.payments.stage import free_port, served
 from tests.payments.ways import bearer, order, track
 
@@ -224,3 +224,108 @@ async def test_a_paid_order_has_nothing_to_pay(shop: Shop) -> None:
     assert answer.status_code == 409
     wrong = await shop.client.get(f"/orders/{made['code']}/pay", params={"key": "wrong"})
     assert wrong.status_code == 404
+
+
+async def test_an_app_pays_by_its_own_form(shop: Shop, settings: Settings) -> None:
+    made = await order(shop.client, "card")
+    url, key = f"/api/v1/orders/{made['code']}/card-form", {"key": made["key"]}
+    form = (await shop.client.post(url, params=key)).json()
+    assert form["account"] == "acct_seller"
+    assert (await shop.client.post(url, params=key)).json() == form, "the same intent while it is due"
+    assert (await shop.client.post(url, params={"key": "x"})).status_code == 404
+    await confirm(settings, form["client_secret"], "pm_card_visa")
+    assert await shop.becomes(made, "paid")
+    again = await shop.client.post(url, params=key)
+    assert (again.status_code, again.json()["code"]) == (409, "nothing_due")
+
+
+async def confirm(settings: Settings, client_secret: str, card: str) -> None:
+    """What the card company's own form does on the buyer's phone."""
+    keys = cards.Keys.of(settings)
+    assert keys is not None
+    await cards.client_of(keys).v1.payment_intents.confirm_async(
+        client_secret.split("_secret_")[0],
+        params={"payment_method": card},
+        options={"stripe_account": "acct_seller"},
+    )
+
+
+async def test_who_pays_twice_gets_the_second_back_from_where_it_came(shop: Shop, settings: Settings) -> None:
+    made, page = await shop.order()
+    form = await shop.client.post(f"/api/v1/orders/{made['code']}/card-form", params={"key": made["key"]})
+    await shop.pay(page, GOOD)
+    assert await shop.becomes(made, "paid")
+    await confirm(settings, form.json()["client_secret"], "pm_card_visa")
+
+    async def wanted() -> bool:
+        return bool(await one("SELECT count(*) FROM refund WHERE of_excess"))
+
+    assert await soon(wanted)
+    await cards.send_refunds(settings)
+    second = form.json()["client_secret"].split("_secret_")[0]
+    assert [refund["payment_intent"] for refund in shop.books.refunds.values()] == [second]
+    assert (await track(shop.client, made))["payment"]["state"] == "paid"
+
+
+async def test_a_refund_that_fails_days_later_is_open_again(shop: Shop, settings: Settings) -> None:
+    made, page = await shop.order()
+    await shop.pay(page, "4000000000005126")
+    assert await shop.becomes(made, "paid")
+    office = await bearer(Role.OFFICER)
+    ask = {"amount": 185_000, "reason": "dập"}
+    await shop.client.post(f"/api/v1/orders/{made['code']}/refunds", json=ask, headers=office)
+    await cards.send_refunds(settings)
+
+    async def failed() -> bool:
+        return bool(await one("SELECT state = 'failed' FROM refund"))
+
+    assert await soon(failed)
+    assert await one("SELECT state || ' ' || refunded FROM payment") == "paid 0"
+    (row,) = (await shop.client.get("/api/v1/payments/refunds", headers=office)).json()
+    done = f"/api/v1/payments/refunds/{row['id']}/done"
+    assert (await shop.client.post(done, json={"reference": "FT9"}, headers=office)).status_code == 200
+    assert await one("SELECT state || ' ' || refunded FROM payment") == "refunded 185000"
+
+
+async def test_nobody_sends_by_hand_what_the_card_company_sends(shop: Shop) -> None:
+    made, page = await shop.order()
+    await shop.pay(page, GOOD)
+    assert await shop.becomes(made, "paid")
+    office = await bearer(Role.OFFICER)
+    ask = {"amount": 185_000, "reason": "dập"}
+    url = f"/api/v1/orders/{made['code']}/refunds"
+    (row,) = (await shop.client.post(url, json=ask, headers=office)).json()
+    done = f"/api/v1/payments/refunds/{row['id']}/done"
+    answer = await shop.client.post(done, json={"reference": "FT9"}, headers=office)
+    assert (answer.status_code, answer.json()["code"]) == (409, "sent_by_card")
+
+
+async def test_a_cancelled_orders_card_page_is_closed(shop: Shop, settings: Settings) -> None:
+    made, page = await shop.order()
+    await shop.client.post(f"/api/v1/orders/{made['code']}/cancel", json={"key": made["key"]})
+    await change("UPDATE payment SET created_at = now() - interval '10 minutes'")
+    await cards.reconcile(settings)
+    assert "đã hết giờ" in (await shop.web.get(page)).text
+
+
+async def test_cards_take_no_small_change(shop: Shop) -> None:
+    await change("UPDATE grade SET price = 19000")
+    answer = await shop.client.post(
+        "/api/v1/live-sessions/EAKNUEC/orders",
+        json=order_body(total=19_000, payment="card"),
+        headers={"Idempotency-Key": "small"},
+    )
+    made = answer.json()["orders"][0]
+    told = await shop.client.get(
+        f"/orders/{made['code']}/pay",
+        params={"key": made["key"]},
+        headers={"Accept": "application/json"},
+    )
+    assert (told.status_code, told.json()["code"]) == (409, "not_for_cards")
+
+
+async def test_a_stand_in_that_has_forgotten_gives_a_new_page(shop: Shop) -> None:
+    made, page = await shop.order()
+    shop.books.sessions.clear()
+    shop.books.keys.clear()
+    assert await shop.pay_page(made) != page

@@ -2,8 +2,6 @@
 // Comments and names are what strangers typed: they only ever become text nodes.
 
 import { connectLive } from "./live-socket.js";
-import { mountStage } from "./stage.js";
-import { countTaps, countViews, tell } from "./beacons.js";
 import { Basket } from "./basket.js";
 import { formatMoney, formatNumber, pageData, toast } from "./page.js";
 
@@ -24,8 +22,14 @@ const find = (id) => document.getElementById(id);
 const basket = new Basket(data, offers, words);
 basket.onChange = drawBuybar;
 basket.onAdd = (code) => tell("basket", code);
-countViews(document.querySelectorAll(".offer"));
-countTaps(find("buy"));
+
+// What nobody waits for comes once the page can be used: on a weak line each file more is half a second.
+const beacons = import("./beacons.js");
+const tell = (kind, code) => beacons.then((it) => it.tell(kind, code), () => {});
+beacons.then((it) => {
+  it.countViews(document.querySelectorAll(".offer"));
+  it.countTaps(find("buy"));
+}, () => {});
 
 // ---- counts
 
@@ -272,7 +276,8 @@ function setState(next) {
 
 // ---- the picture
 
-const stage = mountStage({ url: data.playback_url, live: data.state === "live", words });
+find("play").addEventListener("click", (event) => (event.currentTarget.dataset.wanted = "1"));
+const stage = import("./stage.js").then(({ mountStage }) => mountStage({ url: data.playback_url, live: data.state === "live", words }));
 
 // ---- watching again: what was shown, and what it cost, at the moment that is on the screen
 
@@ -280,17 +285,17 @@ if (data.replay) {
   const { chapters, deals } = data.replay;
   let shown = "";
   const at = (moment) => (one) => one.from_ms <= moment && moment < one.to_ms;
-  stage.onMoment = (moment) => {
+  stage.then((it) => (it.onMoment = (moment) => {
     const chapter = chapters.findLast(at(moment));
     const deal = chapter && deals.findLast((one) => one.code === chapter.code && at(moment)(one));
     const now = `${chapter?.id || ""} ${deal?.price || ""}`;
     if (now === shown) return;
     shown = now;
     drawThen(chapter, deal);
-  };
+  }));
   find("chapters")?.addEventListener("click", (event) => {
     const button = event.target.closest("[data-moment]");
-    if (button) stage.seek(Number(button.dataset.moment));
+    if (button) stage.then((it) => it.seek(Number(button.dataset.moment)));
   });
 }
 
@@ -320,7 +325,7 @@ function lookForPicture() {
     if (!told.playback_url) return;
     const found = new URL(told.playback_url, location.href);
     data.playback_url = found.origin === location.origin ? found.pathname : found.href; // a CDN keeps its name
-    stage.found(data.playback_url);
+    stage.then((it) => it.found(data.playback_url));
   }, Math.random() * 3000);
 }
 
@@ -389,4 +394,4 @@ if (asked.get("again") && basket.sheet) {
   }
   if (basket.lines.size > 0 && !find("buybar").hidden) basket.open();
 }
-if (asked.get("at") && data.replay) stage.seek(Number(asked.get("at")));
+if (asked.get("at") && data.replay) stage.then((it) => it.seek(Number(asked.get("at"))));

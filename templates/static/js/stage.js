@@ -43,6 +43,7 @@ export function mountStage({ url, live, words }) {
   }
 
   play.addEventListener("click", start);
+  if (play.dataset.wanted) start(); // pressed before this file had come
   find("sound").addEventListener("click", () => player?.unmute());
   find("pip").addEventListener("click", () => player?.pictureInPicture());
   find("saver").addEventListener("click", (event) => {
