@@ -61,16 +61,18 @@ async def test_a_commune_writes_the_province_returns_it_is_mended_approved_and_f
     await province.goto(path)
     await province.fill("#f-remark", "Xin nêu rõ khó khăn về đường truyền.")
     await province.get_by_role("button", name="Trả lại").click()
+    await expect(province.get_by_role("button", name="Trả lại")).to_have_count(0)
     await host.reload()
     await expect(host.get_by_text("Xin nêu rõ khó khăn về đường truyền.").first).to_be_visible()
     await host.fill("#f-words", "Bơ đầu mùa bán tốt.\nĐường truyền yếu ở buôn Cao Thành.")
     await host.get_by_role("button", name="Nộp lên tỉnh").tap()
+    await expect(host.locator("#f-words")).to_have_count(0)
 
     # Approved: frozen, with who did what, and as a paper.
     await province.reload()
     await expect(province.get_by_text("Đường truyền yếu ở buôn Cao Thành.")).to_be_visible()
     await province.get_by_role("button", name="Duyệt, chốt số liệu").click()
-    await expect(province.get_by_text("Đã duyệt").first).to_be_visible()
+    await expect(province.locator(".badge", has_text="Đã duyệt")).to_be_visible()
     await expect(province.get_by_text("bản 2")).to_be_visible()
     steps = await province.locator("section[aria-labelledby=h-way] li").all_inner_texts()
     assert [
