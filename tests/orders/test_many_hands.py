@@ -62,7 +62,9 @@ async def test_no_tap_is_lost_or_doubled(market: str, sessions: Sessions) -> Non
     hosts = [people["host1"], people["host2"]]
 
     async def confirm(helper: httpx.AsyncClient, comment: int) -> None:
-        await helper.post("/helper/CHO/confirm", data={"ids": str(comment)}, headers={"HX-Request": "true"})
+        await helper.post(
+            "/helper/CHO/confirm", data={"ids": str(comment), "lines": "A1 2"}, headers={"HX-Request": "true"}
+        )
 
     async def enter(number: int, helper: httpx.AsyncClient) -> None:
         typed = {"lines": "A2 1", "phone": f"09066610{number:02d}", "source": "tiktok"}
