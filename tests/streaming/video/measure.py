@@ -1,4 +1,4 @@
-"""Figures from camera to screen: `python -m tests.streaming.video.measure [SECONDS] [steady]`.
+"""Figures from camera to screen: `python -m tests.streaming.video.measure [SECONDS] [steady | troubles]`.
 
 A Chromium films a clock (720p, 30 a second), another plays it; both note which frame they see when. Then what
 a viewer sees when the line of the host is cut or silent, the page reloaded, the video process killed.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import statistics
 import sys
@@ -29,7 +30,7 @@ Seen = list[tuple[float, int]]
 
 
 def report(name: str, **figures: Any) -> None:
-    print(json.dumps({"measured": name, **figures}), flush=True)
+    print(json.dumps({"measured": name, **figures, "load": os.getloadavg()[0]}), flush=True)
 
 
 def delays(seen: Seen, filmed: dict[int, float]) -> list[float]:
@@ -128,12 +129,13 @@ async def run(seconds: float, troubles: tuple[str, ...] = TROUBLES) -> None:
         async with site(engines.environment(), Path(films), size=(1280, 720)) as market:
             process = VideoProcess(config_for(market.environ, allowed_origins=(market.url,)))
             await process.ready(market.wire)
-            session = f"M{secrets.token_hex(4)}"
-            host = await market.on_air(session)
-            await asyncio.sleep(4)
-            for kind in ("ll", "plain"):
-                await steady(market, host, session, kind, seconds)
-            await host.context.close()
+            if seconds:
+                session = f"M{secrets.token_hex(4)}"
+                host = await market.on_air(session)
+                await asyncio.sleep(4)
+                for kind in ("ll", "plain"):
+                    await steady(market, host, session, kind, seconds)
+                await host.context.close()
             for name in troubles:
                 for kind in ("ll", "plain"):
                     await trouble(market, name, kind, process)
@@ -141,4 +143,6 @@ async def run(seconds: float, troubles: tuple[str, ...] = TROUBLES) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(run(float([*sys.argv, "60"][1]), () if "steady" in sys.argv else TROUBLES))
+    wanted = sys.argv[1:]
+    lasting = next((float(word) for word in wanted if word.isdigit()), 60.0)
+    asyncio.run(run(0.0 if "troubles" in wanted else lasting, () if "steady" in wanted else TROUBLES))
