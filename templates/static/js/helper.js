@@ -1,7 +1,7 @@
 // The helper's desk by keyboard: j k move, Enter confirms, x dismisses, e edits, n goes to the entry form; a pasted
 // comment is read at once. Every form works without this file; here its part of the page is swapped instead.
 
-import { pageData, toast } from "./page.js";
+import { fragment, pageData, toast } from "./page.js";
 
 const EVERY_MS = 3000; // how often the list of comment orders is asked for
 const DOUBLE_TAP_MS = 350; // a second tap in this time was meant for the card that has just gone
@@ -94,10 +94,13 @@ async function refreshTalk() {
 if (data.live) setInterval(refreshTalk, 2 * EVERY_MS);
 
 // How reading the commune's Page and channel goes.
+let told = "";
 async function showNetworks() {
   if (document.hidden) return;
   const html = await fetchPart(`${data.address}/networks`).catch(() => null);
-  if (html !== null && html.trim() !== find("networks").innerHTML.trim()) find("networks").innerHTML = html;
+  if (html === null || html === told) return;
+  told = html;
+  find("networks").replaceChildren(...fragment(html));
 }
 if (data.live) {
   showNetworks();

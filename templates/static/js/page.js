@@ -31,6 +31,11 @@ export function pageData(id) {
   return node ? JSON.parse(node.textContent) : {};
 }
 
+/** What the server made of a part of the page, as nodes. Templates escape what people typed; scripts never do. */
+export function fragment(html) {
+  return new DOMParser().parseFromString(html, "text/html").body.childNodes;
+}
+
 function switchTheme() {
   const root = document.documentElement;
   const dark = root.dataset.theme
@@ -130,7 +135,7 @@ document.addEventListener("input", async (event) => {
 // Parts of a page that another part of the market makes: they come once the page is there.
 for (const box of document.querySelectorAll("[data-include]")) {
   fetch(box.dataset.include, { headers: { "HX-Request": "true" } })
-    .then(async (answer) => { if (answer.ok) box.innerHTML = await answer.text(); })
+    .then(async (answer) => { if (answer.ok) box.replaceChildren(...fragment(await answer.text())); })
     .catch(() => {});
 }
 
