@@ -71,6 +71,18 @@ class PinOut(msgspec.Struct, frozen=True):
     gmv: int
 
 
+class DealOut(msgspec.Struct, frozen=True):
+    """What was ordered at a deal's price."""
+
+    item: str
+    price: int
+    at: datetime
+    until: datetime
+    orders: int
+    units: int
+    gmv: int
+
+
 class CurvePoint(msgspec.Struct, frozen=True):
     """So many views lasted at least so many seconds."""
 
@@ -107,6 +119,7 @@ class SessionMeasures(msgspec.Struct, frozen=True, kw_only=True):
     products: list[Item]
     sources: list[Source]
     pins: list[PinOut]
+    deals: list[DealOut]
     watch_curve: list[CurvePoint]
     attribution: dict[str, int]
     """Orders by what attributed them: visit, code, helper, later."""
@@ -130,6 +143,12 @@ class SessionMeasures(msgspec.Struct, frozen=True, kw_only=True):
             pins=[
                 PinOut(row.item_code, row.at, row.until, row.orders or 0, row.units or 0, row.gmv or 0)
                 for row in details.pins
+            ],
+            deals=[
+                DealOut(
+                    row.item_code, row.price, row.at, row.until, row.orders or 0, row.units or 0, row.gmv or 0
+                )
+                for row in details.deals
             ],
             watch_curve=[CurvePoint(*point) for point in zip(CURVE_S, figures.curve, strict=False)],
             attribution=dict(details.how),

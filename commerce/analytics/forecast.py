@@ -14,7 +14,7 @@ knows what came before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -191,23 +191,25 @@ def backtest(past: Sequence[Past], first: date, *, refit_days: int = 28) -> list
     cases = walk(past, first, refit_days=refit_days)
     if not cases:
         return []
-    real = np.array([case.real for case in cases])
-    guesses = {
-        "model": [case.outlook.expected for case in cases],
-        "naive": [case.naive for case in cases],
-        "seasonal naive": [case.seasonal for case in cases],
-    }
+    real = [case.real for case in cases]
     inside = float(np.mean([case.outlook.low <= case.real <= case.outlook.high for case in cases]))
     return [
-        Score(
-            model=name,
-            log_error=float(np.mean(np.abs(np.log1p(real) - np.log1p(guess)))),
-            wape=float(np.sum(np.abs(real - np.array(guess))) / max(1.0, float(np.sum(real)))),
-            inside=inside if name == "model" else None,
-            cases=len(cases),
-        )
-        for name, guess in guesses.items()
+        score("model", real, [case.outlook.expected for case in cases], inside),
+        score("naive", real, [case.naive for case in cases]),
+        score("seasonal naive", real, [case.seasonal for case in cases]),
     ]
+
+
+def score(model: str, came: Sequence[float], told: Sequence[float], inside: float | None = None) -> Score:
+    """How far what was told lay from what came."""
+    real, guess = np.array(came), np.array(told)
+    return Score(
+        model=model,
+        log_error=float(np.mean(np.abs(np.log1p(real) - np.log1p(guess)))),
+        wape=float(np.sum(np.abs(real - guess)) / max(1.0, float(np.sum(real)))),
+        inside=inside,
+        cases=len(came),
+    )
 
 
 # ---- from the rollups
@@ -225,7 +227,8 @@ _WEEKS = text("""
     FROM item_rollup i JOIN session_rollup r USING (live_session_id)
     JOIN live_session s ON s.id = i.live_session_id
     JOIN grade g ON g.id = i.grade_id JOIN product p ON p.id = g.product_id
-    WHERE s.ended_at IS NOT NULL AND NOT s.rehearsal AND r.day BETWEEN :first AND :last
+    WHERE s.ended_at IS NOT NULL AND NOT s.rehearsal AND s.state <> 'taken_down'
+        AND r.day BETWEEN :first AND :last
     GROUP BY 1, 2, 3, 4
 """)
 
@@ -250,46 +253,97 @@ def next_sessions(
         by_commune: dict[str, list[Past]] = {}
         for one in everything:
             by_commune.setdefault(one.commune, []).append(one)
-        spread = interval(_recent_errors(by_commune, known))
+        spread = interval(recent_errors(bare(own[-70:], known) for own in by_commune.values()))
         for commune, own in by_commune.items():
             at = planned.get(commune, own[-1].at)
             made.setdefault(commune, {})[kind] = foretell(own[-60:], at, known, spread)
     return made
 
 
-def _recent_errors(by_commune: Mapping[str, Sequence[Past]], known: Floats) -> Floats:
-    """Errors of telling each commune's last ten sessions from those before."""
+def recent_errors(series: Iterable[Floats]) -> Floats:
+    """Errors of telling the last ten values of each series (logarithms) from those before."""
     errors = []
-    for own in by_commune.values():
-        logs = bare(own[-70:], known)
+    for logs in series:
         for n in range(max(ENOUGH, len(logs) - 10), len(logs)):
             errors.append(logs[n] - level(logs[max(0, n - 60) : n]))
     return np.array(errors)
 
 
-async def products_next_week(db: AsyncSession, today: date) -> list[dict[str, Any]]:
-    """Each product's units in the coming week, from the weeks before; weeks without sales count as 0."""
+# ---- products by the week
+
+
+def next_week(weeks: Sequence[float] | Floats, spread: tuple[float, float]) -> Outlook | None:
+    """A product's units in the coming week; `weeks`: those before, oldest first; None: not enough data."""
+    if len(weeks) < ENOUGH:
+        return None
+    centre = level(np.log1p(weeks))
+    low, high = (max(0.0, float(np.expm1(centre + error))) for error in spread)
+    return Outlook(max(0.0, float(np.expm1(centre))), low, high, len(weeks))
+
+
+def backtest_weeks(series: Iterable[Sequence[float]], last: int) -> list[Score]:
+    """The last so many weeks of every product, each told from those before it: our model, the week before
+    again (naive), and the mean of four weeks.
+    """
+    logs = [np.log1p(weeks) for weeks in series]
+    longest = max(map(len, logs), default=0)
+    real, told, naive, mean = [], [], [], []
+    inside = []
+    for back in range(last, 0, -1):  # weeks from the end: the newest of all series are the same week
+        known = [weeks[: len(weeks) - back] for weeks in logs if len(weeks) - back >= ENOUGH]
+        came = [weeks[len(weeks) - back] for weeks in logs if len(weeks) - back >= ENOUGH]
+        if longest - back < ENOUGH:
+            continue
+        spread = interval(recent_errors(known))
+        for before, value in zip(known, came, strict=True):
+            units = np.expm1(before)
+            outlook = next_week(units, spread)
+            assert outlook is not None
+            real.append(float(np.expm1(value)))
+            told.append(outlook.expected)
+            naive.append(float(units[-1]))
+            mean.append(float(np.mean(units[-4:])))
+            inside.append(outlook.low - 0.5 <= real[-1] <= outlook.high + 0.5)  # units are whole
+    if not real:
+        return []
+    share = float(np.mean(inside))
+    return [
+        score("model", real, told, share),
+        score("naive", real, naive),
+        score("mean of four weeks", real, mean),
+    ]
+
+
+async def weeks_of_products(db: AsyncSession, today: date) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """By product: units of each whole week from its first sale to the last Sunday, weeks without sales as 0;
+    and what each product is.
+    """
     monday = today - timedelta(days=today.weekday())
-    rows = (
-        await db.execute(_WEEKS, {"first": monday - timedelta(weeks=26), "last": monday - timedelta(1)})
-    ).all()
-    series: dict[str, dict[date, int]] = {}
+    found = await db.execute(_WEEKS, {"first": monday - timedelta(weeks=26), "last": monday - timedelta(1)})
+    sold: dict[str, dict[date, int]] = {}
     about: dict[str, Any] = {}
-    for row in rows:
-        series.setdefault(row.code, {})[row.week] = row.units
+    for row in found:
+        sold.setdefault(row.code, {})[row.week] = row.units
         about[row.code] = row
-    made = []
-    for code, weeks in series.items():
-        length = (monday - min(weeks)).days // 7
-        values = np.log1p([float(weeks.get(monday - timedelta(weeks=n), 0)) for n in range(length, 0, -1)])
-        outlook = None
-        if len(values) >= ENOUGH:
-            centre = level(values)
-            spread = float(np.std(values - np.mean(values))) * 1.28
-            low, high = max(0.0, np.expm1(centre - spread)), np.expm1(centre + spread)
-            outlook = Outlook(max(0.0, float(np.expm1(centre))), float(low), float(high), len(values))
-        made.append({"product": about[code].name, "commune": about[code].commune_code, "outlook": outlook})
-    return made
+    weeks = {}
+    for code, units in sold.items():
+        length = (monday - min(units)).days // 7
+        weeks[code] = [float(units.get(monday - timedelta(weeks=n), 0)) for n in range(length, 0, -1)]
+    return weeks, about
+
+
+async def products_next_week(db: AsyncSession, today: date) -> list[dict[str, Any]]:
+    """Each product's units in the coming week, from the weeks before."""
+    weeks, about = await weeks_of_products(db, today)
+    spread = interval(recent_errors(np.log1p(units) for units in weeks.values()))
+    return [
+        {
+            "product": about[code].name,
+            "commune": about[code].commune_code,
+            "outlook": next_week(units, spread),
+        }
+        for code, units in weeks.items()
+    ]
 
 
 def advice(past: Sequence[Past]) -> tuple[int, int, float] | None:

@@ -204,6 +204,22 @@ class PinRollup(Base):
     gmv: Mapped[int]
 
 
+class DealRollup(Base):
+    """What was ordered at one deal's price."""
+
+    __tablename__ = "deal_rollup"
+
+    deal_id: Mapped[int] = mapped_column(
+        ForeignKey("deal.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    live_session_id: Mapped[int] = mapped_column(
+        ForeignKey("live_session.id", ondelete="CASCADE"), index=True
+    )
+    orders: Mapped[int]
+    units: Mapped[int]
+    gmv: Mapped[int]
+
+
 class Attribution(Base):
     """Which session an order belongs to, and by what; the rows behind every figure about orders."""
 

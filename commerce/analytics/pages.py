@@ -27,6 +27,7 @@ from commerce.analytics import (
     service,
     signals,
     store_pages,
+    table_pages,
 )
 from commerce.analytics.figures import Figure, change, figures, show
 from commerce.analytics.measures import ALL, BY_KEY, CURVE_S, Measure, Totals, Unit
@@ -39,6 +40,7 @@ from commerce.core.errors import FieldError, Forbidden, Invalid, NotFound
 from commerce.core.i18n import N_, translate
 from commerce.core.roles import Identity, Role
 from commerce.core.storage import Storage
+from commerce.core.text import clean
 from commerce.core.web import AnyRequest, access, page, redirect
 
 province = access.roles(Role.PROVINCE)
@@ -97,12 +99,13 @@ async def home(
     kind: Word = "",
     area: Word = "",
     industry: Word = "",
+    product: Word = "",
     sort: Word = "signal",
     colour: Word = "",
 ) -> Response[str]:
     """All communes of a period: the map, the tiles, the table, and what is on air now."""
     chosen = periods.parse(first, last)
-    wanted = Filter(kind=kind, former_province=area, industry=industry if industry in INDUSTRIES else "")
+    wanted = _filter(kind, area, industry, product)
     today = clock.today()
     async with sessions.read() as db:
         people = await recency.people(db, chosen.first, chosen.last)
@@ -113,7 +116,7 @@ async def home(
         weeks = await queries.weekly(db, _monday(chosen.last) - timedelta(weeks=SPARK_WEEKS - 1), chosen.last)
         drawn = await pictures.province_map(db)
     judged = signals.judge_all(now, before, rules, chosen, today)
-    everyone = not (kind or area or wanted.industry)
+    everyone = not (kind or area or wanted.by_goods)
     lines = [
         _line(figures, judged[figures.code], _totals(before, figures.code), weeks, chosen) for figures in now
     ]
@@ -134,11 +137,22 @@ async def home(
         map=drawn,
         live=await _live(request),
         sort=sort,
-        wanted={"kind": kind, "area": area, "industry": wanted.industry, "colour": colour},
+        wanted={
+            "kind": kind,
+            "area": area,
+            "industry": wanted.industry,
+            "product": wanted.product,
+            "colour": colour,
+        },
         areas=sorted({figures.former_province for figures in now} | ({area} if area else set())),
         industries={key: translate(name) for key, name in INDUSTRIES.items()},
         with_residents=any(figures.residents for figures in now),
     )
+
+
+def _filter(kind: str, area: str, industry: str, product: str) -> Filter:
+    known = industry if industry in INDUSTRIES else ""
+    return Filter(kind=kind, former_province=area, industry=known, product=clean(product)[:80])
 
 
 def _line(
@@ -248,13 +262,14 @@ async def export(
     kind: Word = "",
     area: Word = "",
     industry: Word = "",
+    product: Word = "",
 ) -> Response[bytes]:
     """`export` (communes), `sessions` or `PTNT_OCOP`, as .csv or .xlsx."""
     what, _, ending = name.partition(".")
     if what not in ("export", "sessions", "PTNT_OCOP") or ending not in ("csv", "xlsx"):
         raise NotFound
     chosen = periods.parse(first, last)
-    wanted = Filter(kind=kind, former_province=area, industry=industry if industry in INDUSTRIES else "")
+    wanted = _filter(kind, area, industry, product)
     async with sessions.read() as db:
         if what == "sessions":
             table = await exports.sessions(db, chosen.first, chosen.last)
@@ -805,4 +820,5 @@ ROUTES = [
     *outlook_pages.ROUTES,
     *residents_pages.ROUTES,
     *store_pages.ROUTES,
+    *table_pages.ROUTES,
 ]

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.analytics import recency
 from commerce.analytics.measures import ALL, Measure, Totals, Value
+from commerce.core.text import fold
 from commerce.live.errors import SessionNotFound
 
 COUNTED = "s.ended_at IS NOT NULL AND NOT s.rehearsal AND s.state <> 'taken_down'"
@@ -106,8 +107,9 @@ _PINS = text("""
 """)
 _DEALS = text("""
     SELECT d.starts_at AS at, least(d.ends_at, coalesce(d.stopped_at, d.ends_at)) AS until,
-        i.code AS item_code, d.price, d.quantity, d.taken
-    FROM deal d JOIN lineup_item i ON i.id = d.item_id WHERE d.live_session_id = :id ORDER BY d.starts_at
+        i.code AS item_code, d.price, d.quantity, r.orders, r.units, r.gmv
+    FROM deal d JOIN lineup_item i ON i.id = d.item_id LEFT JOIN deal_rollup r ON r.deal_id = d.id
+    WHERE d.live_session_id = :id ORDER BY d.starts_at
 """)
 _HOW = text("""
     SELECT how, count(*) AS orders FROM attribution WHERE live_session_id = :id GROUP BY how ORDER BY 2 DESC
@@ -176,7 +178,13 @@ class Filter:
     """`xã` or `phường`"""
     former_province: str = ""
     industry: str = ""
-    """Only sessions that sold something of this OCOP industry; people are then not counted."""
+    """Only sessions that offered something of this OCOP industry; people are then not counted."""
+    product: str = ""
+    """Only sessions that had something of this name, or of one that holds it; tone marks do not matter."""
+
+    @property
+    def by_goods(self) -> bool:
+        return bool(self.industry or self.product)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +209,8 @@ _SUMS = ", ".join(
 _SOLD = """
     AND EXISTS (SELECT 1 FROM item_rollup i JOIN grade g ON g.id = i.grade_id
         JOIN product p ON p.id = g.product_id
-        WHERE i.live_session_id = r.live_session_id AND p.industry = :industry)
+        WHERE i.live_session_id = r.live_session_id AND (:industry = '' OR p.industry = :industry)
+            AND position(:product IN p.folded) > 0)
 """
 _PERIOD = """
     SELECT c.code, c.name, c.short_name, c.slug, c.kind, c.former_province, c.sort_key, n.people AS residents,
@@ -237,10 +246,10 @@ async def period(
     `people`: of the same days, where the caller has asked `recency.people` already.
     """
     values: dict[str, Any] = {"first": first, "last": last}
-    if wanted.industry:
-        values["industry"] = wanted.industry
-    rows = (await db.execute(_PERIODS[bool(wanted.industry)], values)).all()
-    if wanted.industry:
+    if wanted.by_goods:
+        values |= {"industry": wanted.industry, "product": fold(wanted.product)}
+    rows = (await db.execute(_PERIODS[wanted.by_goods], values)).all()
+    if wanted.by_goods:
         people = {}
     elif people is None:
         people = await recency.people(db, first, last)

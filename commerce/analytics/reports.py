@@ -86,11 +86,24 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class Version:
+    """What was handed in, or combined, at one time."""
+
+    number: int
+    words: str
+    by: str
+    at: datetime
+    changes: Sequence[tuple[Measure, Value, Value]]
+    """(measure, in the version before, in this one) where they differ."""
+
+
+@dataclass(frozen=True, slots=True)
 class Opened:
     report: Report
     commune: str
     steps: Sequence[Step]
-    versions: Sequence[ReportVersion]
+    versions: Sequence[Version]
+    """Oldest first."""
     corrections: Sequence[Correction]
     """What is counted differently by now, of an approved report."""
 
@@ -156,9 +169,10 @@ async def opened(identity: Identity, report_id: int) -> Opened:
                 .order_by(ReportHistory.id)
             )
         ).all()
-        versions = (
-            await db.scalars(
-                select(ReportVersion)
+        kept = (
+            await db.execute(
+                select(ReportVersion, Person.name)
+                .outerjoin(Person, Person.id == ReportVersion.by)
                 .where(ReportVersion.report_id == report.id)
                 .order_by(ReportVersion.version)
             )
@@ -167,18 +181,33 @@ async def opened(identity: Identity, report_id: int) -> Opened:
         report=report,
         commune=name or translate(N_("Toàn tỉnh")),
         steps=[Step(h.before, h.after, who or "", h.reason, h.at) for h, who in steps],
-        versions=versions,
+        versions=_versions([(row, who or "") for row, who in kept]),
         corrections=_corrections(report, fresh) if report.state == ReportState.APPROVED else [],
     )
 
 
-def _corrections(report: Report, fresh: dict[str, Any]) -> list[Correction]:
-    then, now = report.figures["measures"], fresh["measures"]
+def _versions(kept: Sequence[tuple[ReportVersion, str]]) -> list[Version]:
+    made = []
+    before: dict[str, Any] | None = None
+    for row, who in kept:
+        changes = _differences(before, row.figures) if before is not None else []
+        made.append(Version(row.version, row.words, who, row.at, changes))
+        before = row.figures
+    return made
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any]) -> list[tuple[Measure, Value, Value]]:
+    """(measure, then, now) of two reports' figures where they differ."""
+    was, is_now = then["measures"], now["measures"]
     return [
-        Correction(measure, then.get(measure.key), now.get(measure.key))
+        (measure, was.get(measure.key), is_now.get(measure.key))
         for measure in ALL
-        if then.get(measure.key) != now.get(measure.key)
+        if was.get(measure.key) != is_now.get(measure.key)
     ]
+
+
+def _corrections(report: Report, fresh: dict[str, Any]) -> list[Correction]:
+    return [Correction(*one) for one in _differences(report.figures, fresh)]
 
 
 async def _found(db: AsyncSession, report_id: int, *, lock: bool = False) -> Report:

@@ -236,6 +236,7 @@ _KEYS = {
     "item_rollup": ("live_session_id", "item_code"),
     "source_rollup": ("live_session_id", "source"),
     "pin_rollup": ("pin_id",),
+    "deal_rollup": ("deal_id",),
     "attribution": ("order_id",),
 }
 

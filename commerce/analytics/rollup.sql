@@ -148,6 +148,7 @@ DELETE FROM session_rollup WHERE live_session_id IN (SELECT id FROM rolled);
 DELETE FROM minute_rollup WHERE live_session_id IN (SELECT id FROM rolled);
 DELETE FROM item_rollup WHERE live_session_id IN (SELECT id FROM rolled);
 DELETE FROM source_rollup WHERE live_session_id IN (SELECT id FROM rolled);
+DELETE FROM deal_rollup WHERE live_session_id IN (SELECT id FROM rolled);
 DELETE FROM pin_rollup WHERE live_session_id IN (SELECT id FROM rolled);
 DELETE FROM attribution WHERE live_session_id IN (SELECT id FROM rolled);
 
@@ -255,6 +256,16 @@ FROM pin p JOIN rolled r ON r.id = p.live_session_id JOIN lineup_item i ON i.id 
 LEFT JOIN sale s ON s.pin_id = p.id
 LEFT JOIN order_line l ON l.order_id = s.order_id AND l.grade_id = i.grade_id
 GROUP BY p.id;
+
+INSERT INTO deal_rollup (deal_id, live_session_id, orders, units, gmv)
+SELECT d.id, d.live_session_id, count(DISTINCT l.order_id), coalesce(sum(l.quantity), 0),
+    coalesce(sum(l.amount), 0)
+FROM deal d JOIN rolled r ON r.id = d.live_session_id
+LEFT JOIN (
+    SELECT o.order_id, o.deal_id, o.quantity, o.amount
+    FROM sale s JOIN order_line o ON o.order_id = s.order_id WHERE o.deal_id IS NOT NULL
+) l ON l.deal_id = d.id
+GROUP BY d.id;
 
 INSERT INTO attribution (order_id, live_session_id, source, how)
 SELECT order_id, live_session_id, CASE WHEN how = 'helper' THEN 'helper' ELSE source END, how FROM sale

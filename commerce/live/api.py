@@ -155,12 +155,17 @@ async def comment(
 
 @post("/live-sessions/{code:str}/events", opt=access.public, status_code=202)
 async def events(
-    request: AnyRequest, code: FromPath[str], data: JSONBody[list[Beacon]], visitor: NamedDependency[str]
+    request: AnyRequest,
+    code: FromPath[str],
+    data: JSONBody[list[Beacon]],
+    visitor: NamedDependency[str],
+    sent: Annotated[int | None, QueryParameter()] = None,
 ) -> None:
     """Page beacons: what was seen (`impression`), tapped (`click`), put into the basket (`basket`). Without a
-    product it is about the session's own card. Counting never fails for the page's eyes."""
+    product it is about the session's own card. `sent`: Unix milliseconds by the page's clock as it sends
+    them, so that a wrong clock is put right. Counting never fails for the page's eyes."""
     beacons.per_visitor.take(visitor)
-    await beacons.sender(request.app.state.bus).send(beacons.check(code, visitor, data))
+    await beacons.sender(request.app.state.bus).send(beacons.check(code, visitor, data, sent))
 
 
 # ---- for those who run sessions

@@ -24,6 +24,9 @@ from streaming.bus import Bus, BusAway
 STREAM = "page_events"
 MOST = 100  # events a request
 OLDEST_MS = 3_600_000  # a page that was asleep for longer has nothing to tell of this session
+SKEW_STEP_MS = 60_000
+"""A phone's clock is put right by whole minutes: what the network takes is no fault of the clock, and a
+request that arrives twice says the same moments twice, which are then counted once."""
 _ITEM = re.compile(r"[A-Z][0-9]{1,2}|")
 
 DROPPED = Counter("chophien_beacons_dropped_total", "Page events that could not be counted")
@@ -66,8 +69,10 @@ def decode(data: bytes) -> list[Event]:
     return _decoder.decode(data)
 
 
-def check(session: str, visitor: str, beacons: Sequence[Beacon]) -> list[Event]:
-    """Raises `Invalid` with every beacon at fault. The page's clock is believed within the last hour."""
+def check(session: str, visitor: str, beacons: Sequence[Beacon], sent: int | None = None) -> list[Event]:
+    """Raises `Invalid` with every beacon at fault. `sent`: when the page sent them, by its own clock; what
+    that clock is wrong by is taken off. What is then not within the last hour happened now.
+    """
     now = clock.unix_ms()
     faults = []
     if len(beacons) > MOST:
@@ -79,14 +84,15 @@ def check(session: str, visitor: str, beacons: Sequence[Beacon]) -> list[Event]:
             )
     if faults:
         raise Invalid(*faults)
+    skew = 0 if sent is None else round((now - sent) / SKEW_STEP_MS) * SKEW_STEP_MS
     return [
-        Event(session.upper()[:40], visitor, beacon.kind.value, beacon.product, _moment(beacon.at, now))
+        Event(session.upper()[:40], visitor, beacon.kind.value, beacon.product, _moment(beacon.at, skew, now))
         for beacon in beacons
     ]
 
 
-def _moment(at: int | None, now: int) -> int:
-    return at if at is not None and now - OLDEST_MS <= at <= now else now
+def _moment(at: int | None, skew: int, now: int) -> int:
+    return at + skew if at is not None and now - OLDEST_MS <= at + skew <= now else now
 
 
 class Beacons:

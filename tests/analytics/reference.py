@@ -48,6 +48,8 @@ class Order:
     helper: bool = False
     pin: str | None = None
     """The item pinned when it was placed."""
+    deals: frozenset[str] = frozenset()
+    """Items at a deal's price."""
     paid: bool = False
     refunded: int = 0
 
@@ -287,6 +289,17 @@ def pin_rows(world: World, session: Session) -> dict[str, dict[str, int]]:
     for order, _ in sales(world, session):
         for item, quantity, amount in order.lines:
             if order.session == session.id and item == order.pin:
+                rows[item]["orders"] += 1
+                rows[item]["units"] += quantity
+                rows[item]["gmv"] += amount
+    return rows
+
+
+def deal_rows(world: World, session: Session) -> dict[str, dict[str, int]]:
+    rows = {item: {"orders": 0, "units": 0, "gmv": 0} for item in session.items}
+    for order, _ in sales(world, session):
+        for item, quantity, amount in order.lines:
+            if order.session == session.id and item in order.deals:
                 rows[item]["orders"] += 1
                 rows[item]["units"] += quantity
                 rows[item]["gmv"] += amount

@@ -55,16 +55,16 @@ async def check(db: Any, world: ref.World) -> None:
         assert attributed == {order.id: how for order, how in ref.sales(world, session)}
 
 
-async def check_pins(db: Any, world: ref.World) -> None:
-    query = text("""
-        SELECT i.code, p.orders, p.units, p.gmv FROM pin_rollup p
-        JOIN pin ON pin.id = p.pin_id JOIN lineup_item i ON i.id = pin.item_id WHERE p.live_session_id = :id
-    """)
-    for session in world.sessions.values():
-        rows = (await db.execute(query, {"id": session.id})).mappings()
-        assert {row["code"]: only(dict(row), ("orders", "units", "gmv")) for row in rows} == ref.pin_rows(
-            world, session
-        )
+async def check_pins_and_deals(db: Any, world: ref.World) -> None:
+    query = """
+        SELECT i.code, r.orders, r.units, r.gmv FROM {0}_rollup r
+        JOIN {0} x ON x.id = r.{0}_id JOIN lineup_item i ON i.id = x.item_id WHERE r.live_session_id = :id
+    """
+    for table, wanted in (("pin", ref.pin_rows), ("deal", ref.deal_rows)):
+        for session in world.sessions.values():
+            rows = (await db.execute(text(query.format(table)), {"id": session.id})).mappings()
+            found = {row["code"]: only(dict(row), ("orders", "units", "gmv")) for row in rows}
+            assert found == wanted(world, session), table
 
 
 async def check_people(db: Any, world: ref.World) -> None:
@@ -95,7 +95,7 @@ async def test_rollups_agree_with_the_slow_reference(
         await worlds.store(db, stage, world)
         await roll_up(db, stage.session_ids, now=worlds.moment(worlds.NOW))
         await check(db, world)
-        await check_pins(db, world)
+        await check_pins_and_deals(db, world)
         await check_people(db, world)
 
 

@@ -13,7 +13,7 @@ from commerce.analytics.ingest import ensure_partitions
 from commerce.analytics.models import PageEvent, Visit
 from commerce.core import db as core_db
 from commerce.core.roles import Role
-from commerce.live.models import LineupItem, LiveSession, Pin
+from commerce.live.models import Deal, LineupItem, LiveSession, Pin
 from commerce.orders.models import Order, OrderLine, Purchase
 from commerce.payments.models import Payment
 from tests import factories
@@ -153,6 +153,8 @@ def add_order(draw: st.DrawFn, world: ref.World, session: st.SearchStrategy[int]
         pin=draw(st.sampled_from([None, "A1"])) if through is not None else None,
         paid=draw(st.booleans()),
     )
+    if through is not None:
+        order.deals = frozenset(draw(st.sets(st.sampled_from(world.sessions[through].items))))
     order.refunded = draw(st.sampled_from([0, 0, 1, order.total // 3])) if order.paid else 0
     world.orders.append(order)
 
@@ -205,8 +207,24 @@ async def store(db: AsyncSession, stage: Stage, world: ref.World) -> None:
         for session in world.sessions.values()
         for item in session.items
     }
+    deals = {
+        (session.id, item): await db.scalar(
+            insert(Deal)
+            .values(
+                live_session_id=session.id,
+                item_id=stage.items[session.id, item],
+                price=50_000,
+                quantity=1_000,
+                starts_at=moment(session.start),
+                ends_at=moment(session.start + HOUR),
+            )
+            .returning(Deal.id)
+        )
+        for session in world.sessions.values()
+        for item in session.items
+    }
     for number, order in enumerate(world.orders):
-        await _store_order(db, stage, order, number, pins)
+        await _store_order(db, stage, order, number, pins, deals)
 
 
 async def _store_order(
@@ -215,6 +233,7 @@ async def _store_order(
     order: ref.Order,
     number: int,
     pins: dict[tuple[int, str], int | None],
+    deals: dict[tuple[int, str], int | None],
 ) -> None:
     purchase = await db.scalar(insert(Purchase).values(code=f"PH{number}").returning(Purchase.id))
     made = await db.scalar(
@@ -248,6 +267,7 @@ async def _store_order(
         {
             "order_id": made,
             "grade_id": stage.grades[item],
+            "deal_id": deals.get((order.session or 0, item)) if item in order.deals else None,
             "item_code": item,
             "product_name": "Sầu riêng",
             "grade_name": item,

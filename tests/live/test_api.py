@@ -220,6 +220,13 @@ async def test_events_are_taken_and_bad_ones_named(
         (made.code, "impression", "A1"),
         (made.code, "click", "A1"),
     ]
+    slow = clock.unix_ms() - 1_800_000  # a phone whose clock is half an hour behind
+    late = [{"kind": "click", "product": "A1", "at": slow - 5_000}]
+    answer = await client.post(f"{API}/{made.code}/events", params={"sent": slow}, json=late)
+    assert answer.status_code == 202, answer.text
+    entries = await bus.read(beacons.STREAM, "test", "me", block_ms=100)
+    (event,) = beacons.decode(entries[-1].data)
+    assert abs(event.at_ms - (slow + 1_795_000)) < 30_000
     for bad in ([{"kind": "bought", "product": "A1"}], [{"kind": "click", "product": "'; --"}], {"kind": 1}):
         answer = await client.post(f"{API}/{made.code}/events", json=bad)
         assert (answer.status_code, answer.json()["code"]) == (422, "invalid"), answer.text

@@ -224,3 +224,24 @@ def test_bad_beacons_are_named() -> None:
     assert [error.field for error in refused.value.errors] == ["[1].product"]
     with pytest.raises(Invalid):
         beacons.check("X", "v", [Beacon(Kind.CLICK, "A1")] * 101)
+
+
+def test_a_clock_that_is_wrong_is_put_right() -> None:
+    now = clock.unix_ms()
+
+    def told(at: int, sent: int | None) -> int:
+        """How long ago it was."""
+        return clock.unix_ms() - beacons.check("X", "v", [Beacon(Kind.CLICK, "A1", at)], sent)[0].at_ms
+
+    for wrong_by in (-7_200_000, -1_800_000, 0, 1_800_000, 86_400_000):
+        page = now + wrong_by
+        assert 3_000 <= told(page - 4_000, page) < 6_000, wrong_by
+    assert 3_000 <= told(now - 4_000, now - 20_000) < 6_000, (
+        "the network took 20 seconds: not the clock's fault"
+    )
+    assert told(now + 600_000, None) < 2_000, "nothing is counted in the future"
+    page = now - 600_000
+    once, again = (
+        beacons.check("X", "v", [Beacon(Kind.CLICK, "A1", page - 4_000)], page)[0] for _ in range(2)
+    )
+    assert once == again, "a request that arrives twice says the same"

@@ -18,7 +18,7 @@ function send() {
   for (const [session, events] of waiting) {
     const body = JSON.stringify(events.splice(0, MOST));
     if (events.length === 0) waiting.delete(session);
-    fetch(`/api/v1/live-sessions/${encodeURIComponent(session)}/events`, {
+    fetch(`/api/v1/live-sessions/${encodeURIComponent(session)}/events?sent=${Date.now()}`, {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body,

@@ -14,10 +14,16 @@ const minute = (at) => Math.max(0, Math.min(labels.length - 1, Math.floor((at - 
 
 const text = { color: colour("--ink-2"), fontFamily: getComputedStyle(document.body).fontFamily, fontSize: 13 };
 const chart = init(box, null, { renderer: "svg" });
+const at = { type: "category", data: labels };
+const grid = { left: 56, right: 56 };
+const axis = { type: "value", axisLabel: { ...text, formatter: formatNumber }, splitLine: { lineStyle: { color: colour("--line") } } };
+const short = (amount) => (amount >= 1e6 ? `${formatNumber(amount / 1e6)} tr` : formatNumber(amount));
 chart.setOption({
   animation: false,
   textStyle: text,
-  grid: { left: 52, right: 48, top: 56, bottom: 56 },
+  // Who was there above, what they ordered below, on the same minutes.
+  grid: [{ ...grid, top: 64, height: "46%" }, { ...grid, bottom: 32, height: "22%" }],
+  axisPointer: { link: [{ xAxisIndex: "all" }] },
   legend: { top: 4, textStyle: text },
   // The page's policy forbids styles inside markup, which the usual tooltip is made of.
   tooltip: {
@@ -28,17 +34,18 @@ chart.setOption({
       return [
         labels[n],
         `${words.viewers}: ${formatNumber(data.peak[n])}`,
+        `${words.left}: ${formatNumber(data.left[n])}`,
         `${words.orders}: ${formatNumber(data.orders[n])}`,
         `${words.gmv}: ${formatMoney(data.gmv[n])}`,
-        `${words.left}: ${formatNumber(data.left[n])}`,
       ].join("\n");
     },
   },
-  dataZoom: [{ type: "inside" }],
-  xAxis: { type: "category", data: labels, axisLabel: text },
+  dataZoom: [{ type: "inside", xAxisIndex: [0, 1] }],
+  xAxis: [{ ...at, gridIndex: 0, axisLabel: { show: false } }, { ...at, gridIndex: 1, axisLabel: text }],
   yAxis: [
-    { type: "value", axisLabel: { ...text, formatter: formatNumber }, splitLine: { lineStyle: { color: colour("--line") } } },
-    { type: "value", axisLabel: text, splitLine: { show: false }, minInterval: 1 },
+    { ...axis, gridIndex: 0 },
+    { ...axis, gridIndex: 1, minInterval: 1, splitNumber: 2 },
+    { ...axis, gridIndex: 1, splitNumber: 2, splitLine: { show: false }, axisLabel: { ...text, formatter: short } },
   ],
   series: [
     {
@@ -56,8 +63,9 @@ chart.setOption({
         ]),
       },
     },
-    { name: words.orders, type: "bar", yAxisIndex: 1, data: data.orders, color: colour("--durian-edge") },
     { name: words.left, type: "line", data: data.left, showSymbol: false, color: colour("--ink-2"), lineStyle: { type: "dotted" } },
+    { name: words.orders, type: "bar", xAxisIndex: 1, yAxisIndex: 1, data: data.orders, color: colour("--durian-edge") },
+    { name: words.gmv, type: "line", step: "middle", xAxisIndex: 1, yAxisIndex: 2, data: data.gmv, showSymbol: false, color: colour("--leaf") },
   ],
 });
 
