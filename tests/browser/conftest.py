@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -143,3 +144,10 @@ async def api(market: Market, path: str) -> dict[str, object]:
         answer = (await client.get(f"/api/v1{path}")).raise_for_status()
         found: dict[str, object] = answer.json()
         return found
+
+
+def last_link(market: Market) -> str:
+    """What the farmer's phone was sent: in development it stands on the console."""
+    logs = [Path(market.log.name), *(market.folder / "data" / "logs").glob("web*.log")]
+    said = "".join(log.read_text() for log in logs)
+    return str(re.findall(r"/confirm/[\w-]+", said)[-1])

@@ -10,12 +10,13 @@ import httpx
 import pytest
 from playwright.async_api import Page, expect
 
+from commerce.core.db import sessions
 from commerce.core.settings import Settings
-from commerce.live import service
+from commerce.live import queries, service
 from tests.browser.conftest import shot
 from tests.browser.stand import Stand, stand
 from tests.browser.test_reach import faults
-from tests.streaming.video.stage import eventually
+from tests.streaming.video.stage import eventually, free_port
 
 SLOW = 30_000  # ms; how long a busy machine may take for what should take two seconds
 
@@ -28,6 +29,16 @@ async def on_stand(settings: Settings) -> AsyncIterator[Stand]:
 
 async def phase(page: Page, wanted: str) -> None:
     await expect(page.locator(f'#camera[data-phase="{wanted}"]')).to_be_visible(timeout=SLOW)
+
+
+async def shown(on_stand: Stand) -> None:
+    """The market knows of the picture. This stand has no gateway that would tell pages later."""
+
+    async def known() -> bool:
+        async with sessions.read() as db:
+            return bool((await queries.by_code(db, on_stand.scene.code)).playback)
+
+    await eventually(known, within_s=SLOW / 1000)
 
 
 async def place(page: Page) -> float:
@@ -66,18 +77,21 @@ async def test_a_session_from_the_check_to_the_replay(on_stand: Stand) -> None:
     assert not await faults(console)
     await console.click("#go-live")  # the one tap: the session begins and its camera with it
     await phase(console, "on")
+    await shown(on_stand)
     viewer = await on_stand.phone(f"/live/{code}")
     await plays(viewer)
     await service.pin(on_stand.scene.host, code, "A1")
     await service.open_deal(on_stand.scene.host, code, "A1", price=80_000, quantity=5)
     await shot(console, "console-on-air")
     assert not await faults(console)
+    await muted_and_heard_again(console)
+    await sent_on(console, on_stand)
     await console.reload()  # goes on by itself
     await phase(console, "on")
     await plays(viewer)
     await service.pin(on_stand.scene.host, code, "B1")
     await plays(viewer, 3)
-    await shot(viewer, "session-on-air")
+    await watched_with_care(viewer)
     await tap_end(console)
     await expect(console.locator("#h-recording")).to_be_visible(timeout=SLOW)
     await console.locator(".chapters-cut button").first.click()
@@ -85,6 +99,73 @@ async def test_a_session_from_the_check_to_the_replay(on_stand: Stand) -> None:
     await shot(console, "console-recording")
     assert not await faults(console)
     await watch_again(on_stand, code)
+
+
+async def muted_and_heard_again(console: Page) -> None:
+    await console.click("#camera-mute")
+    await expect(console.locator("#camera-mute")).to_have_attribute("aria-pressed", "true")
+    await expect(console.locator("#camera-badge")).to_have_text("Đang tắt tiếng")
+    await expect(console.locator("#camera-level")).to_have_js_property("value", 0)
+    await console.click("#camera-mute")
+    await expect(console.locator("#camera-badge")).to_have_text("Đang lên hình")
+
+
+async def sent_on(console: Page, on_stand: Stand) -> None:
+    """To a network that does not answer: its state is told, its key to nobody, and the picture goes on."""
+    await console.click("#fold-outlets summary")
+    fields = {
+        "name": "Facebook của xã",
+        "address": f"rtmp://127.0.0.1:{free_port()}/live",
+        "key": "khoa-bi-mat",
+    }
+    for name, value in fields.items():
+        await console.fill(f"#fold-outlets [name={name}]", value)
+    await console.locator("#fold-outlets button", has_text="Thêm kênh").click()
+    lamp = console.locator('[data-outlet][data-state="failed"] [data-outlet-text]')
+    await expect(lamp).to_contain_text("Chưa nối được", timeout=SLOW)
+    assert "khoa-bi-mat" not in await console.content()
+    await phase(console, "on")
+    await shot(console, "console-outlets")
+    assert not await faults(console)
+
+
+async def watched_with_care(viewer: Page) -> None:
+    """Muted at first, told what it costs, sparing when asked to; and nothing lies on the host's hands."""
+    sound = viewer.locator("#sound")
+    await expect(sound).to_be_visible()
+    await expect(viewer.locator("#data-use")).to_contain_text("MB mỗi giờ", timeout=SLOW)
+    await shot(viewer, "session-on-air")
+    await sound.click()
+    await expect(sound).to_be_hidden()
+    assert await viewer.evaluate("document.getElementById('video').muted") is False
+    assert await covering(viewer) == []
+    await viewer.locator("[data-buy]").first.click()
+    await expect(viewer.locator("#checkout.is-modal")).to_be_visible()
+    assert await covering(viewer) == []
+    await plays(viewer)
+    await shot(viewer, "session-ordering")
+    await viewer.locator("#checkout [data-close]").first.click()
+    await viewer.click("#saver")
+    await expect(viewer.locator("#stage-note")).to_contain_text("chỉ phát tiếng", timeout=SLOW)
+    await plays(viewer)
+    await viewer.click("#saver")
+    await expect(viewer.locator("#stage-note")).to_be_hidden(timeout=SLOW)
+    await plays(viewer)
+
+
+async def covering(page: Page) -> list[str]:
+    """What lies on the picture that is neither a line of talk at its foot nor a badge at its head."""
+    found = await page.evaluate(
+        """() => {
+            const view = document.getElementById("stage-view").getBoundingClientRect();
+            const over = (box) => box.width && box.height && box.right > view.left && box.left < view.right
+                && box.bottom > view.top + 1 && box.top < view.bottom - 1;
+            const parts = "#stage-bar, .counters, .offer, .good-pinned, .buybar, .sheet, #chapters, .notice";
+            return [...document.querySelectorAll(parts)].filter((one) => over(one.getBoundingClientRect()))
+                .map((one) => one.id || one.className);
+        }"""
+    )
+    return [str(one) for one in found]
 
 
 async def watch_again(on_stand: Stand, code: str) -> None:
@@ -155,6 +236,7 @@ async def test_a_second_phone_takes_the_session_over(on_stand: Stand) -> None:
     await phase(second, "on")
     await phase(first, "over")
     await expect(first.locator("#camera-state")).to_contain_text("Máy này đã dừng gửi hình")
+    await shown(on_stand)
     viewer = await on_stand.phone(f"/live/{code}")
     await plays(viewer)
 

@@ -11,10 +11,12 @@ import httpx
 from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Market, OpenPhone, shot
+from tests.browser.test_after import sign_in
 from tests.browser.test_market import SESSION, fill_address
 from tests.payments.ways import sepay_body
 
 OFFICE = "0900000003"
+JOB_MS = 60_000  # a job asks the card company every quarter of a minute
 SOON_MS = 20_000  # a page looks again every few seconds; CI machines are slow
 
 
@@ -66,7 +68,24 @@ async def said(page: Page, text: str) -> None:
     await expect(page.locator("#now").get_by_text(text).first).to_be_visible(timeout=SOON_MS)
 
 
-async def test_a_card_is_declined_and_another_one_pays(phone: OpenPhone) -> None:
+async def money_desk(phone: OpenPhone, code: str) -> Page:
+    """The order's money on the phone of the commune's office."""
+    page = await phone()
+    await sign_in(page, OFFICE)
+    await page.goto(f"/office/money/orders/{code}")
+    return page
+
+
+async def give_back(desk: Page, amount: str, reason: str) -> None:
+    await desk.locator("summary", has_text="Chuyển lại tiền").tap()
+    await desk.get_by_label("Số tiền, nhiều nhất").fill(amount)
+    await desk.get_by_label("Lý do").first.fill(reason)
+    await shot(desk, "refund-desk")
+    await desk.get_by_role("button", name="Chuyển lại", exact=True).tap()
+    await expect(desk.get_by_role("heading", name="Tiền chuyển lại")).to_be_visible()
+
+
+async def test_a_card_is_declined_another_one_pays_and_is_paid_back(phone: OpenPhone) -> None:
     page = await phone()
     await choose(page, "A1", "card")
     await expect(page.get_by_role("heading", name="185.000 ₫")).to_be_visible(timeout=SOON_MS)
@@ -76,9 +95,12 @@ async def test_a_card_is_declined_and_another_one_pays(phone: OpenPhone) -> None
         await expect(page.get_by_role("alert")).to_contain_text(words)
     await shot(page, "card-declined")
     await pay_with(page, "4242 4242 4242 4242")
-    await on_order_page(page)
+    code = await on_order_page(page)
     await said(page, "Đã nhận đủ 185.000")
     await shot(page, "card-paid")
+    await give_back(await money_desk(phone, code), "185.000", "hết hàng")
+    await expect(page.locator("#now").get_by_text("Đã chuyển lại 185.000")).to_be_visible(timeout=JOB_MS)
+    await shot(page, "card-refunded")
 
 
 async def test_a_bank_asks_its_holder_and_the_buyer_comes_back_later(phone: OpenPhone) -> None:
@@ -123,10 +145,35 @@ async def test_a_transfer_comes_in_two_parts_and_goes_back(phone: OpenPhone, mar
     await shot(page, "transfer-paid")
 
     before = await page.evaluate("performance.timeOrigin")
-    await office(market, f"/orders/{code}/refunds", {"amount": 50_000, "reason": "một trái bị dập"})
+    desk = await money_desk(phone, code)
+    await give_back(desk, "50.000", "một trái bị dập")
     await said(page, "sẽ chuyển lại")
-    assert await page.evaluate("performance.timeOrigin") == before, "the page followed without a reload"
     await shot(page, "refund-wanted")
+    await desk.get_by_label("Mã giao dịch của 50.000").fill("FT26327001")
+    await desk.get_by_role("button", name="Đã chuyển").tap()
+    await said(page, "mã giao dịch FT26327001")
+    assert await page.evaluate("performance.timeOrigin") == before, "the page followed without a reload"
+    await shot(page, "refund-sent")
+
+
+async def test_a_transfer_without_the_orders_code_is_matched_by_the_office(
+    phone: OpenPhone, market: Market
+) -> None:
+    page = await phone()
+    await choose(page, "A1", "vietqr")
+    code = await on_order_page(page)
+    account = (await page.locator("[data-copy^='0000']").get_attribute("data-copy")) or ""
+    memo = f"tien sau rieng {uuid.uuid4().hex[:6]}"
+    await notice(market, memo, 185_000, account)
+    desk = await phone()
+    await sign_in(desk, OFFICE)
+    await desk.goto("/office/money")
+    money = desk.locator("li", has_text=memo)
+    await money.get_by_label("Mã đơn").fill(code)
+    await shot(desk, "unmatched")
+    await money.get_by_role("button", name="Ghép vào đơn").tap()
+    await expect(money.get_by_label("Mã đơn")).to_have_count(0)
+    await said(page, "Đã nhận đủ 185.000")
 
 
 async def test_cash_on_delivery_is_followed_to_the_door(phone: OpenPhone, market: Market) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-from pathlib import Path
 
 from PIL import Image, ImageDraw
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import Market, OpenPhone, shot
+from tests.browser.conftest import Market, OpenPhone, last_link, shot
 from tests.browser.test_reach import faults
 
 HOST, OFFICER, SELLER = "0900000001", "0900000003", "0900000004"
@@ -163,13 +162,6 @@ async def test_stock_by_large_buttons_survives_a_bad_line(phone: OpenPhone) -> N
     await expect(farmer.locator(".shelf").first.locator("[data-now]")).to_have_text(
         f"{before + 29:,}".replace(",", ".")
     )
-
-
-def last_link(market: Market) -> str:
-    """What the farmer's phone was sent: in development it stands on the console."""
-    logs = [Path(market.log.name), *(market.folder / "data" / "logs").glob("web*.log")]
-    said = "".join(log.read_text() for log in logs)
-    return str(re.findall(r"/confirm/[\w-]+", said)[-1])
 
 
 async def test_assisted_mode(phone: OpenPhone, market: Market) -> None:

@@ -35,7 +35,7 @@ TRY = """
     button.click();
     if (!document.getElementById("checkout")?.classList.contains("is-modal")) return;
     clearInterval(trying);
-    window.usableAt = performance.now();
+    usable(performance.now());
   }, 50);
 """
 
@@ -53,10 +53,11 @@ async def visit(browser: Browser, url: str) -> dict[str, Any]:
     names: dict[str, str] = {}
     wire.on("Network.requestWillBeSent", lambda e: names.update({e["requestId"]: e["request"]["url"]}))
     wire.on("Network.loadingFinished", lambda e: sizes.update({e["requestId"]: e["encodedDataLength"]}))
+    usable: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+    await page.expose_function("usable", usable.set_result)
     await page.add_init_script(TRY)
     await page.goto("/live/EAKNUEC", wait_until="commit")
-    await page.wait_for_function("window.usableAt", timeout=30_000)
-    seconds = await page.evaluate("window.usableAt / 1000")
+    seconds = await asyncio.wait_for(usable, 30) / 1000
     painted = await page.evaluate(
         "performance.getEntriesByName('first-contentful-paint')[0]?.startTime / 1000"
     )

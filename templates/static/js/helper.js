@@ -74,6 +74,18 @@ document.addEventListener("paste", (event) => {
   if (area) setTimeout(() => readPasted(area));
 });
 
+// On a phone one tap instead of the long press and its menu. Not allowed, or no https: pasted by hand.
+document.addEventListener("click", async (event) => {
+  const area = event.target.closest("[data-paste]")?.form.elements.pasted;
+  if (!area) return;
+  try {
+    area.value = await navigator.clipboard.readText();
+    readPasted(area);
+  } catch {
+    area.focus();
+  }
+});
+
 // ---- the list keeps up
 
 async function refresh() {
