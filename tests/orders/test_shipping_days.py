@@ -18,7 +18,7 @@ from commerce.orders import placing
 from commerce.orders.queries import snapshots
 from tests.orders.market import change, one, open_market, order_body
 from tests.payments.ways import order, track
-from tests.races.meeting import Meeting
+from tests.races.meeting import BRIEFLY, TWIN, Meeting
 from tests.races.test_races import basket, two_desks
 
 TODAY = date(2026, 9, 1)
@@ -126,7 +126,9 @@ async def test_late_money_books_a_new_day_or_goes_back(client: httpx.AsyncClient
 # ---- two web processes, one day's hands; grades of one product share them
 
 
-async def book_the_last_hands(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+async def book_the_last_hands(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, patience: float = BRIEFLY
+) -> list[int]:
     """Gaps between the earliest day and those of two orders, of two grades, written at once."""
     await open_market(A1=100, A2=100)
     await change("""UPDATE grade SET product_id = (SELECT min(id) FROM product),
@@ -134,7 +136,7 @@ async def book_the_last_hands(settings: Settings, monkeypatch: pytest.MonkeyPatc
     await plan(capacity_per_day=1)
     baskets = [await basket(settings, key) for key in ("a", "b")]
     baskets[1].lines = [(baskets[1].lineup.items["A2"], 1)]
-    monkeypatch.setattr(placing, "write", Meeting().before(placing.write))
+    monkeypatch.setattr(placing, "write", Meeting(patience=patience).before(placing.write))
     answers = await two_desks(*baskets)
     first = packing.earliest(clock.now())
     return sorted((answer.orders[0].ship_on - first).days for answer in answers)  # type: ignore[union-attr,operator]
@@ -152,7 +154,7 @@ async def test_twin_without_the_lock_a_day_is_promised_twice(
     monkeypatch.setattr(
         packing, "_LOCK", text("SELECT CAST(:class AS integer), CAST(:products AS integer[])")
     )
-    assert await book_the_last_hands(settings, monkeypatch) == [0, 0]
+    assert await book_the_last_hands(settings, monkeypatch, TWIN) == [0, 0]
 
 
 async def test_the_day_is_told_before_ordering(client: httpx.AsyncClient) -> None:

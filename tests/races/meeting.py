@@ -15,14 +15,17 @@ from commerce.core.states import StateTable
 from commerce.orders import placing
 from tests.orders.market import change
 
+BRIEFLY = 0.5  # seconds; where a guard makes one wait for the other they never meet, however long one waits
+TWIN = 30.0  # without the guard they must meet, however busy the machine is
+
 
 class Meeting:
     """Holds each of `parties` where they would do harm together, until all are there.
 
-    Where a guard makes one wait for the other they never meet: after `patience` seconds each goes on alone.
+    After `patience` seconds each goes on alone.
     """
 
-    def __init__(self, parties: int = 2, patience: float = 0.5) -> None:
+    def __init__(self, parties: int = 2, patience: float = BRIEFLY) -> None:
         self._missing = parties
         self._patience = patience
         self._all_there = asyncio.Event()
@@ -31,8 +34,7 @@ class Meeting:
         self._missing -= 1
         if self._missing <= 0:
             self._all_there.set()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._all_there.wait(), self._patience)
+        await happened(self._all_there, self._patience)
 
     def before(self, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """`function`, entered together."""
@@ -42,6 +44,12 @@ class Meeting:
             return await function(*arguments, **named)
 
         return entered
+
+
+async def happened(event: asyncio.Event, patience: float) -> None:
+    """Waits for it, and after `patience` seconds no longer."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), patience)
 
 
 async def without_row_locks(monkeypatch: pytest.MonkeyPatch) -> None:

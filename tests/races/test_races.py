@@ -1,6 +1,7 @@
 """Races, each with its twin: the same story with the guard switched off, in which the race must happen.
 
-A guard without a twin proves nothing: the race may simply not have been met.
+A guard without a twin proves nothing: the race may simply not have been met. Both sides wait for each
+other by events, so that a busy machine changes nothing.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pytest
 from commerce.core.db import Sessions
 from commerce.core.errors import MarketError
 from commerce.core.settings import Settings
+from commerce.orders import desk as desks
 from commerce.orders import expiry, placing, service
 from commerce.orders.desk import Desk
 from commerce.orders.expiry import expire_order
@@ -23,9 +25,15 @@ from commerce.orders.wire import PurchaseAnswer
 from commerce.payments import notices, receiving
 from commerce.payments.receiving import Credit
 from tests.orders.market import Market, add_deal, change, one, open_market, order_request
-from tests.races.meeting import Meeting, without_compare_and_set, without_row_locks
+from tests.races.meeting import BRIEFLY, TWIN, Meeting, happened, without_compare_and_set, without_row_locks
 
 PRICE = 185_000
+
+
+@pytest.fixture(autouse=True)
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is busy with other things may keep a commit for seconds; nobody is sent away for that."""
+    monkeypatch.setattr(desks, "PATIENCE_S", 60.0)
 
 
 async def basket(settings: Settings, key: str, *, total: int = PRICE, payment: str = "cod") -> Basket:
@@ -56,9 +64,11 @@ async def place_one(settings: Settings, payment: str = "vietqr") -> dict[str, An
 # ---- the last unit
 
 
-async def buy_the_last_unit(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+async def buy_the_last_unit(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, patience: float = BRIEFLY
+) -> list[str]:
     baskets = [await basket(settings, "a"), await basket(settings, "b")]
-    monkeypatch.setattr(placing, "write", Meeting().before(placing.write))
+    monkeypatch.setattr(placing, "write", Meeting(patience=patience).before(placing.write))
     answers = await two_desks(*baskets)
     return sorted(getattr(answer, "code", "placed") for answer in answers)
 
@@ -76,23 +86,27 @@ async def test_twin_without_locks_the_last_unit_is_sold_twice(
 ) -> None:
     await open_market(A1=1)
     await without_row_locks(monkeypatch)
-    assert await buy_the_last_unit(settings, monkeypatch) == ["placed", "placed"]
+    assert await buy_the_last_unit(settings, monkeypatch, TWIN) == ["placed", "placed"]
     assert await one("SELECT reserved FROM stock") == 2
 
 
 # ---- the last of a deal
 
 
-async def buy_the_last_of_a_deal(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+async def buy_of_a_deal(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, patience: float = BRIEFLY
+) -> list[str]:
+    """Two orders by one phone, at the price of the deal."""
     baskets = [await basket(settings, key, total=100_000) for key in ("a", "b")]
-    monkeypatch.setattr(placing, "write", Meeting().before(placing.write))
+    monkeypatch.setattr(placing, "write", Meeting(patience=patience).before(placing.write))
     answers = await two_desks(*baskets)
     return sorted(getattr(answer, "code", "placed") for answer in answers)
 
 
-async def deal_market() -> Market:
+async def deal_market(quantity: int = 1, per_buyer: int | None = None) -> Market:
     market = await open_market(A1=10)
-    await add_deal(market.goods["A1"].item_id, market.session_id, price=100_000, quantity=1)
+    item = market.goods["A1"].item_id
+    await add_deal(item, market.session_id, price=100_000, quantity=quantity, per_buyer=per_buyer)
     return market
 
 
@@ -100,7 +114,7 @@ async def test_a_deal_is_given_as_often_as_it_says(
     sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await deal_market()
-    assert await buy_the_last_of_a_deal(settings, monkeypatch) == ["placed", "total_changed"]
+    assert await buy_of_a_deal(settings, monkeypatch) == ["placed", "total_changed"]
     assert await one("SELECT taken FROM deal") == 1
 
 
@@ -109,7 +123,27 @@ async def test_twin_without_locks_a_deal_is_given_too_often(
 ) -> None:
     await deal_market()
     await without_row_locks(monkeypatch)
-    assert await buy_the_last_of_a_deal(settings, monkeypatch) == ["placed", "placed"]
+    assert await buy_of_a_deal(settings, monkeypatch, TWIN) == ["placed", "placed"]
+    assert await one("SELECT taken FROM deal") == 2
+
+
+# ---- as many of a deal as one buyer may have
+
+
+async def test_one_buyer_at_two_processes_gets_only_so_many(
+    sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deal_market(quantity=5, per_buyer=1)
+    assert await buy_of_a_deal(settings, monkeypatch) == ["placed", "total_changed"]
+    assert await one("SELECT taken FROM deal") == 1
+
+
+async def test_twin_without_locks_one_buyer_gets_too_many(
+    sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await deal_market(quantity=5, per_buyer=1)
+    await without_row_locks(monkeypatch)
+    assert await buy_of_a_deal(settings, monkeypatch, TWIN) == ["placed", "placed"]
     assert await one("SELECT taken FROM deal") == 2
 
 
@@ -120,7 +154,7 @@ async def send_one_key_twice(settings: Settings, monkeypatch: pytest.MonkeyPatch
     # Different goods, so that no stock row makes one wait for the other.
     first, second = await basket(settings, "same"), await basket(settings, "same")
     second.lines = [(second.lineup.items["A2"], 1)]
-    monkeypatch.setattr(placing, "write", Meeting().before(placing.write))
+    monkeypatch.setattr(placing, "write", Meeting(patience=TWIN).before(placing.write))
     answers = await two_desks(first, second)
     return {answer.purchase for answer in answers if isinstance(answer, PurchaseAnswer)}
 
@@ -146,7 +180,7 @@ async def test_twin_without_the_database_one_key_is_two_orders(
 
 
 async def tell_twice(order: dict[str, Any], seller_id: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "remember", Meeting().before(notices.remember))
+    monkeypatch.setattr(notices, "remember", Meeting(patience=TWIN).before(notices.remember))
     credit = Credit("sepay", "4711", PRICE, memo=order["code"])
     await asyncio.gather(
         *(notices.apply_once(credit, seller_id, {}) for _ in range(2)), return_exceptions=True
@@ -178,23 +212,26 @@ async def test_twin_without_the_inbox_it_counts_twice(
 # ---- money in the moment of expiry
 
 
-async def pay_while_expiring(order: dict[str, Any], seller_id: int, monkeypatch: pytest.MonkeyPatch) -> str:
+async def pay_while_expiring(
+    order: dict[str, Any], seller_id: int, monkeypatch: pytest.MonkeyPatch, patience: float = BRIEFLY
+) -> str:
     """The payment has begun when the time is up; it is committed before the expiry acts."""
     await change("UPDATE \"order\" SET expires_at = now() - interval '1 second'")
-    meeting = Meeting()
+    meeting, paid = Meeting(patience=patience), asyncio.Event()
     monkeypatch.setattr(receiving, "_count", meeting.before(receiving._count))
     close = service.close_order
 
+    async def pay() -> None:
+        await notices.apply_once(Credit("sepay", "4711", PRICE, memo=order["code"]), seller_id, {})
+        paid.set()
+
     async def close_after_payment(*arguments: Any, **named: Any) -> None:
         await meeting.wait()
-        await asyncio.sleep(0.3)  # the payment commits now
+        await happened(paid, patience)
         await close(*arguments, **named)
 
     monkeypatch.setattr(expiry, "close_order", close_after_payment)
-    credit = Credit("sepay", "4711", PRICE, memo=order["code"])
-    await asyncio.gather(
-        notices.apply_once(credit, seller_id, {}), expire_order(order["id"]), return_exceptions=True
-    )
+    await asyncio.gather(pay(), expire_order(order["id"]))
     states = "SELECT o.state || ' ' || p.state FROM \"order\" o JOIN payment p ON p.order_id = o.id"
     return str(await one(states))
 
@@ -216,20 +253,22 @@ async def test_twin_without_locks_a_paid_order_expires(
     order = await place_one(settings)
     await without_row_locks(monkeypatch)
     seller = market.goods["A1"].seller_id
-    assert await pay_while_expiring(order, seller, monkeypatch) == "expired paid"
+    assert await pay_while_expiring(order, seller, monkeypatch, TWIN) == "expired paid"
 
 
 # ---- a buyer who cancels while the money comes
 
 
-async def cancel_while_paying(order: dict[str, Any], seller_id: int, monkeypatch: pytest.MonkeyPatch) -> str:
+async def cancel_while_paying(
+    order: dict[str, Any], seller_id: int, monkeypatch: pytest.MonkeyPatch, patience: float = BRIEFLY
+) -> str:
     """The payment has read that the order waits for it, and is about to write; the buyer cancels."""
-    paying = asyncio.Event()
+    paying, cancelled = asyncio.Event(), asyncio.Event()
     pay = receiving._pay
 
     async def pay_slowly(*arguments: Any) -> None:
         paying.set()
-        await asyncio.sleep(0.4)  # a cancellation that nothing holds back is committed now
+        await happened(cancelled, patience)  # a cancellation that nothing holds back
         await pay(*arguments)
 
     monkeypatch.setattr(receiving, "_pay", pay_slowly)
@@ -237,6 +276,7 @@ async def cancel_while_paying(order: dict[str, Any], seller_id: int, monkeypatch
     payment = asyncio.create_task(notices.apply_once(credit, seller_id, {}))
     await paying.wait()
     await service.cancel_order(order["code"], order["key"], "", public_url="")
+    cancelled.set()
     await payment
     kept = """
         SELECT o.state || ', paid ' || p.paid || ', back ' || coalesce((SELECT sum(amount) FROM refund), 0)
@@ -261,7 +301,7 @@ async def test_twin_without_guards_the_money_is_kept(
     order = await place_one(settings)
     await without_row_locks(monkeypatch)
     without_compare_and_set(monkeypatch)
-    found = await cancel_while_paying(order, market.goods["A1"].seller_id, monkeypatch)
+    found = await cancel_while_paying(order, market.goods["A1"].seller_id, monkeypatch, TWIN)
     assert found == f"cancelled, paid {PRICE}, back 0"
 
 
@@ -319,8 +359,6 @@ async def test_closing_answers_everybody_and_places_what_waits(
 async def test_past_the_bounded_queue_buyers_are_told_to_come_again(
     sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from commerce.orders import desk as desks
-
     monkeypatch.setattr(desks, "MAX_WAITING", 5)
     await open_market(A1=1000)
     desk = Desk()
