@@ -6,7 +6,6 @@ orders; the office of the commune may act for any of its sellers (assisted mode)
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,9 +20,9 @@ from commerce.core.roles import Identity
 from commerce.core.text import clean
 from commerce.fulfilment.errors import AddressMissing, AlreadyReturned, NotPaidYet
 from commerce.fulfilment.models import SHIPMENT_STATES, Shipment, ShipmentHistory, ShipmentState
-from commerce.orders.models import HOLDS_STOCK, ORDER_STATES, Order, OrderLine, OrderState
+from commerce.orders.models import HOLDS_STOCK, ORDER_STATES, Order, OrderState
 from commerce.orders.queries import snapshots
-from commerce.orders.service import check_address, close_order, lacks_address, lock_order
+from commerce.orders.service import check_address, close_order, goods_of, lacks_address, lock_order
 from commerce.orders.wire import AddressRequest
 from commerce.payments.books import close_payment, payment_of
 from commerce.payments.models import PaymentState
@@ -62,7 +61,7 @@ async def send(identity: Identity, code: str, *, carrier: str = "", tracking: st
         if payment.paid < payment.advance:
             raise NotPaidYet
         await _move(db, order, OrderState.SHIPPED, identity)
-        await stock.ship(db, await _goods(db, order), order_id=order.id, by=identity.person_id)
+        await stock.ship(db, (await goods_of(db, order))[0], order_id=order.id, by=identity.person_id)
         shipment = Shipment(
             order_id=order.id,
             state=ShipmentState.SENT,
@@ -123,7 +122,9 @@ async def returned(identity: Identity, code: str, *, sellable: bool) -> None:
             raise AlreadyReturned
         await _carried(db, order, ShipmentState.REFUSED, ShipmentState.RETURNED, identity)
         if sellable:
-            await stock.take_back(db, await _goods(db, order), order_id=order.id, by=identity.person_id)
+            await stock.take_back(
+                db, (await goods_of(db, order))[0], order_id=order.id, by=identity.person_id
+            )
 
 
 async def cancel(identity: Identity, code: str, reason: str) -> None:
@@ -152,10 +153,3 @@ async def _carried(
 ) -> None:
     shipment = (await db.scalars(select(Shipment).where(Shipment.order_id == order.id))).one()
     await SHIPMENT_STATES.transition(db, shipment.id, before, after, by=identity.person_id, reason=reason)
-
-
-async def _goods(db: AsyncSession, order: Order) -> Counter[int]:
-    goods: Counter[int] = Counter()
-    for line in await db.scalars(select(OrderLine).where(OrderLine.order_id == order.id)):
-        goods[line.grade_id] += line.quantity
-    return goods

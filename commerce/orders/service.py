@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from commerce.catalog import packing, stock
@@ -254,21 +254,53 @@ async def close_order(
     await ORDER_STATES.transition(
         db, order.id, before, after, by=by, reason=reason, expires_at=None, ship_on=None
     )
-    lines = (await db.scalars(select(OrderLine).where(OrderLine.order_id == order.id))).all()
-    held: Counter[int] = Counter()
-    deals: Counter[int] = Counter()
-    for line in lines:
-        held[line.grade_id] += line.quantity
-        if line.deal_id is not None:
-            deals[line.deal_id] += line.quantity
+    held, deals = await goods_of(db, order)
     await close_payment(db, order.id, by=by, reason=reason)
     await stock.release(db, held, order_id=order.id, by=by)
     if order.ship_on is not None:
         await packing.give_back(db, held, order.ship_on)
     for deal_id, units in sorted(deals.items()):
         await db.execute(update(Deal).where(Deal.id == deal_id).values(taken=Deal.taken - units))
+    await tell_of_goods(db, order, held)
+
+
+async def goods_of(db: AsyncSession, order: Order) -> tuple[Counter[int], Counter[int]]:
+    """Units by grade, and by deal those whose price came from one."""
+    held: Counter[int] = Counter()
+    deals: Counter[int] = Counter()
+    for line in await db.scalars(select(OrderLine).where(OrderLine.order_id == order.id)):
+        held[line.grade_id] += line.quantity
+        if line.deal_id is not None:
+            deals[line.deal_id] += line.quantity
+    return held, deals
+
+
+async def take_deals_again(db: AsyncSession, order: Order, deals: Mapping[int, int]) -> bool:
+    """An expired order comes back at the prices it was promised: if its deals still have as many units, and
+    its buyer has not used them up since. That a deal is over does not matter, it was ordered in time."""
+    rows = select(Deal).where(Deal.id.in_(list(deals))).order_by(Deal.id).with_for_update(key_share=True)
+    for deal in (await db.scalars(rows)).all():
+        had = await db.scalar(
+            select(func.coalesce(func.sum(OrderLine.quantity), 0))
+            .join(Order, Order.id == OrderLine.order_id)
+            .where(
+                OrderLine.deal_id == deal.id,
+                Order.buyer_phone == order.buyer_phone,
+                Order.state.not_in((OrderState.CANCELLED, OrderState.EXPIRED)),
+            )
+        )
+        most = deal.quantity if deal.per_buyer is None else deal.per_buyer
+        if deal.taken + deals[deal.id] > deal.quantity or int(had or 0) + deals[deal.id] > most:
+            return False
+    for deal_id, units in sorted(deals.items()):
+        await db.execute(update(Deal).where(Deal.id == deal_id).values(taken=Deal.taken + units))
+    return True
+
+
+async def tell_of_goods(db: AsyncSession, order: Order, goods: Mapping[int, int]) -> None:
+    """Whoever watches the order's session learns that there is more, or less, of these grades."""
     if order.live_session_id is not None:
-        news = {"live_session_id": order.live_session_id, "grade_ids": sorted(held), "order_ids": []}
+        news = {"live_session_id": order.live_session_id, "grade_ids": sorted(goods), "order_ids": []}
         await outbox.emit(db, TOPIC, news)
 
 

@@ -3,7 +3,9 @@
     pay page     asks Stripe for a Checkout Session when the buyer goes there, and remembers it
     own form     an app that shows Stripe's card form itself asks for a PaymentIntent instead
     webhook      signed, put into the inbox and applied in one transaction; the money is counted once by the
-                 name of its PaymentIntent, whichever event, retry or reconciliation tells of it
+                 name of its PaymentIntent, whichever event, retry or reconciliation tells of it, and only if
+                 it is in the order's currency and on its own seller's account: others may write any order's
+                 code on a payment to themselves
     jobs         `reconcile` asks after payments whose notice never came; `send_refunds` asks for refunds
 
 No call to Stripe happens inside a transaction; each carries an idempotency key made from our own ids, so a
@@ -35,6 +37,7 @@ from commerce.payments.models import (
     REFUND_STATES,
     CardAccount,
     Method,
+    Outcome,
     Payment,
     PaymentState,
     Receipt,
@@ -128,7 +131,11 @@ async def checkout_url(settings: Settings, code: str, key: str) -> str:
             and known.amount_total == due.payment.due_now
         ):
             return known.url
-        if known is not None and known.payment_status == "paid" and await apply_session(known.to_dict()):
+        if (
+            known is not None
+            and known.payment_status == "paid"
+            and await apply_session(known.to_dict(), due.account)
+        ):
             raise NothingDue
         params = _checkout(settings, due.order, due.payment)
         made = await due.client.v1.checkout.sessions.create_async(
@@ -230,45 +237,51 @@ async def take_notice(settings: Settings, body: bytes, signature: str) -> None:
     except (ValueError, stripe.SignatureVerificationError) as error:
         raise NotSigned from error
     about: dict[str, Any] = event["data"]["object"].to_dict()
+    account = str(event.to_dict().get("account") or "")
     async with sessions.begin() as db:
         if not await remember(db, SOURCE, event["id"], {"type": event["type"], "object": about}):
             return
         outcome = ""
         if event["type"] in SESSION_EVENTS:
-            outcome = await count_session(db, about)
+            outcome = await count_session(db, about, account)
         elif event["type"] in INTENT_EVENTS:
-            outcome = await count_intent(db, about)
+            outcome = await count_intent(db, about, account)
         elif event["type"] in REFUND_EVENTS:
-            outcome = await note_refund(db, about)
+            outcome = await note_refund(db, about, account)
         await note_outcome(db, SOURCE, event["id"], outcome)
 
 
-async def apply_session(session: Mapping[str, Any]) -> bool:
+async def apply_session(session: Mapping[str, Any], account: str) -> bool:
     """True when its money was new to us."""
     async with sessions.begin() as db:
-        return await count_session(db, session) not in ("known", "not paid", "unknown order")
+        return await count_session(db, session, account) in set(Outcome)
 
 
-async def count_session(db: AsyncSession, session: Mapping[str, Any]) -> str:
-    """A finished checkout. What became of it, in a word."""
+async def count_session(db: AsyncSession, session: Mapping[str, Any], account: str) -> str:
+    """A finished checkout on a seller's account. What became of it, in a word."""
     if session.get("payment_status") != "paid":
         return "not paid"
     code = str(session.get("client_reference_id") or "")
-    return await _count(db, code, str(session["payment_intent"]), int(session["amount_total"]))
+    amount, currency = int(session["amount_total"]), str(session.get("currency"))
+    return await _count(db, code, str(session["payment_intent"]), amount, currency, account)
 
 
-async def count_intent(db: AsyncSession, intent: Mapping[str, Any]) -> str:
+async def count_intent(db: AsyncSession, intent: Mapping[str, Any], account: str) -> str:
     """A PaymentIntent that succeeded, of a checkout or of an app's own form."""
     if intent.get("status") != "succeeded":
         return "not paid"
     code = str((intent.get("metadata") or {}).get("order", ""))
-    return await _count(db, code, str(intent["id"]), int(intent["amount_received"]))
+    amount, currency = int(intent["amount_received"]), str(intent.get("currency"))
+    return await _count(db, code, str(intent["id"]), amount, currency, account)
 
 
-async def _count(db: AsyncSession, code: str, intent: str, amount: int) -> str:
+async def _count(db: AsyncSession, code: str, intent: str, amount: int, currency: str, account: str) -> str:
     order = await lock_order(db, code)
     if order is None:
         return "unknown order"
+    if currency != order.currency.lower() or not await _is_sellers(db, order.seller_id, account):
+        log.warning("card_money_elsewhere", order=code, intent=intent, account=account, currency=currency)
+        return "another account or currency"
     receipt = await card_credit(db, Credit(SOURCE, intent, amount, memo=order.code), order)
     if receipt is None:
         return "known"
@@ -276,6 +289,11 @@ async def _count(db: AsyncSession, code: str, intent: str, amount: int) -> str:
         payment = await db.get_one(Payment, receipt.payment_id)
         payment.intent = intent
     return receipt.outcome
+
+
+async def _is_sellers(db: AsyncSession, seller_id: int, account: str) -> bool:
+    own = await db.get(CardAccount, seller_id)
+    return own is not None and own.account == account
 
 
 async def reconcile(settings: Settings) -> None:
@@ -301,23 +319,24 @@ async def reconcile(settings: Settings) -> None:
     client = client_of(keys)
     for row in waiting:
         try:
-            await _ask(client, {"stripe_account": row.account}, row.reference, row.intent, row.state)
+            await _ask(client, row.account, row.reference, row.intent, row.state)
         except stripe.StripeError as error:  # one that cannot be found must not keep the others waiting
             log.warning("checkout_not_found", checkout=row.reference, error=repr(error)[:300])
 
 
 async def _ask(
-    client: stripe.StripeClient, options: Any, reference: str | None, intent: str | None, state: str
+    client: stripe.StripeClient, account: str, reference: str | None, intent: str | None, state: str
 ) -> None:
+    options: Any = {"stripe_account": account}
     if reference is not None:
         session = await client.v1.checkout.sessions.retrieve_async(reference, options=options)
-        await apply_session(session.to_dict())
+        await apply_session(session.to_dict(), account)
         if session.status == "open" and state == OrderState.CANCELLED:
             await client.v1.checkout.sessions.expire_async(reference, options=options)
     if intent is not None:
         found = await client.v1.payment_intents.retrieve_async(intent, options=options)
         async with sessions.begin() as db:
-            await count_intent(db, found.to_dict())
+            await count_intent(db, found.to_dict(), account)
 
 
 # ---- money goes back
@@ -364,7 +383,7 @@ async def send_refunds(settings: Settings) -> None:
             log.warning("refund_not_sent", refund=row.id, error=repr(error)[:300])
         else:
             async with sessions.begin() as db:
-                await note_refund(db, made.to_dict())
+                await note_refund(db, made.to_dict(), row.account)
 
 
 async def _note_refusal(refund_id: int, reason: str) -> None:
@@ -376,7 +395,7 @@ async def _note_refusal(refund_id: int, reason: str) -> None:
             )
 
 
-async def note_refund(db: AsyncSession, about: Mapping[str, Any]) -> str:
+async def note_refund(db: AsyncSession, about: Mapping[str, Any], account: str) -> str:
     """What Stripe says of a refund of ours. Told again or out of order, it changes nothing."""
     number = str((about.get("metadata") or {}).get("refund", ""))
     if not number.isdigit():
@@ -384,6 +403,9 @@ async def note_refund(db: AsyncSession, about: Mapping[str, Any]) -> str:
     try:
         refund, payment = await lock_refund(db, int(number))
     except NotFound:
+        return "not ours"
+    order = await db.get_one(Order, payment.order_id)
+    if not await _is_sellers(db, order.seller_id, account):
         return "not ours"
     status, reference = str(about.get("status")), str(about["id"])
     if refund.state == RefundState.WANTED and status in ("pending", "succeeded", "failed", "requires_action"):

@@ -14,7 +14,6 @@ one after another.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -26,8 +25,8 @@ from commerce.catalog.models import Seller
 from commerce.core.db import sessions
 from commerce.core.errors import NotFound
 from commerce.core.roles import Identity, Role
-from commerce.orders.models import ORDER_STATES, Order, OrderLine, OrderState
-from commerce.orders.service import lock_order
+from commerce.orders.models import ORDER_STATES, Order, OrderState
+from commerce.orders.service import goods_of, lock_order, take_deals_again, tell_of_goods
 from commerce.payments.books import payment_of, want_refund
 from commerce.payments.errors import NothingDue
 from commerce.payments.models import PAYMENT_STATES, Outcome, Payment, PaymentState, Receipt
@@ -232,17 +231,19 @@ async def _same_money(db: AsyncSession, receipt: Receipt, payment: Payment) -> R
 
 
 async def _take_again(db: AsyncSession, order: Order, payment: Payment, amount: int) -> bool:
-    """Late money for an expired order: all it waited for, and goods still there, bring it back to life."""
+    """Late money for an expired order: all it waited for, and goods still there (at the price of a deal: also
+    of that deal), bring it back to life."""
     if payment.state != PaymentState.CANCELLED or payment.paid or amount < payment.advance:
         return False
-    lines = await db.scalars(select(OrderLine).where(OrderLine.order_id == order.id))
-    wanted: Counter[int] = Counter()
-    for line in lines:
-        wanted[line.grade_id] += line.quantity
+    wanted, deals = await goods_of(db, order)
     if stock.shortages(await stock.lock(db, wanted), wanted):
         return False
     fits, day = await packing.book_again(db, wanted)
     if not fits:
+        return False
+    if not await take_deals_again(db, order, deals):
+        if day is not None:
+            await packing.give_back(db, wanted, day)
         return False
     await stock.reserve(db, wanted, order_id=order.id)
     reason = "money came late"
@@ -250,4 +251,5 @@ async def _take_again(db: AsyncSession, order: Order, payment: Payment, amount: 
         db, order.id, OrderState.EXPIRED, OrderState.PLACED, reason=reason, ship_on=day
     )
     await PAYMENT_STATES.transition(db, payment.id, PaymentState.CANCELLED, PaymentState.DUE, reason=reason)
+    await tell_of_goods(db, order, wanted)
     return True

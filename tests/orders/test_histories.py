@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Coroutine, Iterator
 from typing import Any, ClassVar, TypeVar
 
@@ -31,19 +32,36 @@ from commerce.core.settings import Settings
 from commerce.fulfilment import service as fulfilment
 from commerce.orders import service
 from commerce.orders.desk import desk
+from commerce.orders.errors import TotalChanged
 from commerce.orders.expiry import expire_orders
 from commerce.orders.queries import snapshots
 from commerce.orders.selling import pack_order
+from commerce.orders.wire import PurchaseAnswer
 from commerce.payments import cards, notices, queries, receiving, refunds
 from commerce.payments.models import Refund
 from commerce.payments.receiving import Credit
-from tests.orders.market import PRICE, Market, change, ledger_is_right, one, open_market, order_request
+from commerce.settlement.queries import Month, statements
+from tests.orders.market import (
+    PRICE,
+    Market,
+    add_deal,
+    change,
+    ledger_is_right,
+    one,
+    open_market,
+    order_request,
+)
 
 T = TypeVar("T")
 DUE_NOW = """
     SELECT p.advance - p.paid FROM payment p JOIN "order" o ON o.id = p.order_id
     WHERE o.code = :c AND p.state IN ('due', 'partial') AND p.advance > p.paid
 """
+WORTH = """
+    SELECT coalesce(sum(CASE WHEN o.state IN ('cancelled', 'expired', 'refused') THEN 0
+        ELSE o.total - p.refunded END), 0)::bigint FROM "order" o JOIN payment p ON p.order_id = o.id
+"""
+HELD = "SELECT coalesce(sum(paid - refunded), 0)::bigint FROM payment"
 OFFICE = Identity(1, 1, "Cán bộ", "0900000003", frozenset({(Role.OFFICER, "24505")}))
 _numbers = itertools.count(1)
 
@@ -111,6 +129,17 @@ INVARIANTS = {
         SELECT count(*) FROM packing_day d JOIN product p ON p.id = d.product_id
         WHERE d.units > p.capacity_per_day
     """,
+    "a deal gave what its orders hold": """
+        SELECT count(*) FROM deal d WHERE taken <> coalesce((SELECT sum(l.quantity) FROM order_line l
+            JOIN "order" o ON o.id = l.order_id
+            WHERE l.deal_id = d.id AND o.state NOT IN ('cancelled', 'expired')), 0)
+    """,
+    "nobody has more of a deal than one may": """
+        SELECT count(*) FROM (SELECT d.per_buyer, sum(l.quantity) AS units FROM deal d
+            JOIN order_line l ON l.deal_id = d.id JOIN "order" o ON o.id = l.order_id
+            WHERE o.state NOT IN ('cancelled', 'expired')
+            GROUP BY d.id, d.per_buyer, o.buyer_phone) x WHERE units > per_buyer
+    """,
     "history ends where the order is": """
         SELECT count(*) FROM "order" o WHERE state <>
             (SELECT after FROM order_history h WHERE h.subject_id = o.id ORDER BY id DESC LIMIT 1)
@@ -122,6 +151,7 @@ class Histories(RuleBasedStateMachine):
     runner: ClassVar[asyncio.Runner]
     settings: ClassVar[Settings]
     market: Market
+    began: Month
     orders: Bundle[tuple[str, str, int]] = Bundle("orders")
 
     def do(self, work: Coroutine[Any, Any, T]) -> T | None:
@@ -148,6 +178,7 @@ class Histories(RuleBasedStateMachine):
             return market
 
         self.market = self.runner.run(fresh())
+        self.began = Month.parse("")
 
     @rule(
         target=orders,
@@ -156,16 +187,31 @@ class Histories(RuleBasedStateMachine):
         payment=st.sampled_from(["cod", "vietqr", "card"]),
     )
     def order(self, a1: int, a2: int, payment: str) -> Any:
-        lines = {code: quantity for code, quantity in (("A1", a1), ("A2", a2)) if quantity}
-        answer = self.do(
-            service.place_order(
-                self.settings,
-                "EAKNUEC",
-                order_request(payment=payment, **lines),
-                idempotency_key=f"k{next(_numbers)}",
-            )
+        """At the price that holds: what a deal makes cheaper is confirmed at its price."""
+        asked = order_request(
+            payment=payment,
+            **{code: quantity for code, quantity in (("A1", a1), ("A2", a2)) if quantity},
         )
+
+        async def confirmed() -> PurchaseAnswer:
+            key = f"k{next(_numbers)}"
+            try:
+                return await service.place_order(self.settings, "EAKNUEC", asked, idempotency_key=key)
+            except TotalChanged as changed:
+                asked.shown_total = changed.total
+                return await service.place_order(self.settings, "EAKNUEC", asked, idempotency_key=key)
+
+        answer = self.do(confirmed())
         return multiple(*((o.code, o.key, o.total) for o in answer.orders)) if answer else multiple()
+
+    @rule(quantity=st.integers(1, 3), per_buyer=st.sampled_from([None, 2]))
+    def open_a_deal(self, quantity: int, per_buyer: int | None) -> None:
+        goods = self.market.goods["A1"]
+        self.runner.run(change("UPDATE deal SET stopped_at = now() WHERE stopped_at IS NULL"))
+        session = self.market.session_id
+        self.runner.run(
+            add_deal(goods.item_id, session, price=100_000, quantity=quantity, per_buyer=per_buyer)
+        )
 
     @rule(order=orders, share=st.sampled_from([1, 2, 2, 3]), copies=st.integers(1, 2))
     def pay(self, order: tuple[str, str, int], share: int, copies: int) -> None:
@@ -189,9 +235,10 @@ class Histories(RuleBasedStateMachine):
             "client_reference_id": order[0],
             "payment_intent": f"pi_{order[0]}_{intent}",
             "amount_total": order[2],
+            "currency": "vnd",
         }
         for _ in range(copies):
-            self.do(cards.apply_session(told))
+            self.do(cards.apply_session(told, "acct_1"))
 
     @rule(status=st.sampled_from(["pending", "succeeded", "failed"]))
     def the_card_company_tells_of_refunds(self, status: str) -> None:
@@ -200,9 +247,8 @@ class Histories(RuleBasedStateMachine):
         async def told() -> None:
             async with sessions.begin() as db:
                 for number in (await db.scalars(select(Refund.id))).all():
-                    await cards.note_refund(
-                        db, {"id": f"re_{number}", "status": status, "metadata": {"refund": str(number)}}
-                    )
+                    about = {"id": f"re_{number}", "status": status, "metadata": {"refund": str(number)}}
+                    await cards.note_refund(db, about, "acct_1")
 
         self.do(told())
 
@@ -276,6 +322,20 @@ class Histories(RuleBasedStateMachine):
         for sentence, contradiction in INVARIANTS.items():
             assert self.runner.run(one(contradiction)) == 0, sentence
         assert self.runner.run(ledger_is_right()), "the ledger explains the balance"
+        self.runner.run(self.settled())
+
+    async def settled(self) -> None:
+        """The months' books are the orders', to the dong."""
+        sums: Counter[str] = Counter()
+        async with sessions.read() as db:
+            for month in {str(self.began): self.began, str(Month.parse("")): Month.parse("")}.values():
+                for statement in (await statements(db, month)).values():
+                    sums.update(statement.sums)
+        assert sums["sold"] + sums["cancelled"] + sums["refunded"] == await one(WORTH), (
+            "what orders are worth"
+        )
+        paid = sum(amount for kind, amount in sums.items() if kind.startswith("paid "))
+        assert paid + sums["back"] == await one(HELD), "what sellers hold of what was paid"
 
 
 @pytest.fixture
