@@ -176,10 +176,11 @@ async def _run(streams: int, seconds: float, config: VideoConfig, loop: Loop, pi
 def _figures(listeners: list[_Listener], streams: int, seconds: float) -> dict[str, Any]:
     segments = sorted(late for listener in listeners for late in listener.segments)
     parts = sorted(late for listener in listeners for late in listener.parts)
-    wanted = streams * int(seconds - 1)  # the last one may still be growing
+    told_us = sum(listener.told_us for listener in listeners)
+    wanted_us = streams * int(seconds - 1) * SECOND  # the last one may still be growing
     return {
         "segments": len(segments),
-        "missing_segments": max(0, wanted - len(segments)),
+        "missing_s": max(0, round((wanted_us - told_us) / SECOND)),
         "late_segments": sum(late > 1000 for late in segments),
         "latency_ms": round(statistics.median(segments)) if segments else None,
         "latency_p99_ms": round(segments[len(segments) * 99 // 100]) if segments else None,
@@ -199,6 +200,8 @@ class _Listener:
         self.segments: list[float] = []
         """Milliseconds from the last frame of a segment to the playlist that names it."""
         self.parts: list[float] = []
+        self.told_us = 0
+        """Length of all these segments."""
 
     def begin(self) -> None:
         self._counting = True
@@ -214,6 +217,7 @@ class _Listener:
                     self._named.add(row.sequence)
                     if self._counting:
                         self.segments.append((now - row.start_us - row.duration_us) / 1000)
+                        self.told_us += row.duration_us
             if update.part and update.part[0] == "main" and self._counting:
                 for row in main.rows[-1:]:
                     end = row.start_us + sum(part.duration_us for part in row.parts)

@@ -7,10 +7,11 @@
     /media/{session}/poster.jpg
     /media/{session}/recording/{file}           the assembled recording and clips
 
-Playlists are never cached; everything with a name of its own is, for ever. A CDN in front needs no other
-rule. What is on air comes from the owner of the session over the wire (see `wire`), all else from S3. A
-session that was taken down answers 410 to everything: its mark is asked for at least every GONE_CHECK_S,
-whatever is in memory.
+Playlists are never cached; everything with a name of its own is, for ever by browsers. A CDN in front is told
+to ask again after CDN_S (RFC 9213), which costs an empty 304, so that what is taken down is soon gone there
+too; it needs no other rule. What is on air comes from the owner of the session over the wire (see `wire`),
+all else from S3. A session that was taken down answers 410 to everything: its mark is asked for at least
+every GONE_CHECK_S, whatever is in memory.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 PLAYLIST, SEGMENT, POSTER = "application/vnd.apple.mpegurl", "video/mp4", "image/jpeg"
 FOREVER = "public, max-age=31536000, immutable"
 NEVER = "no-cache, no-store, must-revalidate"
+CDN_S = 3  # with GONE_CHECK_S less than five seconds, the time a takedown may take
 BLOCK_S = 6.0  # three target durations of the longest kind: then the player is told to ask again
 KEPT_TEXTS = 500
 PIECE = 1 << 20  # bytes of a large file fetched and sent at a time
@@ -72,6 +74,8 @@ class Asked:
     method: str
     range: str
     gzip: bool
+    known: str
+    """If-None-Match: what a cache holds."""
     query: dict[str, list[str]]
 
     def number(self, name: str) -> int | None:
@@ -101,9 +105,13 @@ class Delivery:
             method=str(scope["method"]),
             range=headers.get(b"range", b"").decode("latin-1"),
             gzip=b"gzip" in headers.get(b"accept-encoding", b""),
+            known=headers.get(b"if-none-match", b"").decode("latin-1"),
             query=parse_qs(scope.get("query_string", b"").decode("latin-1")),
         )
         answer = await self._answer(asked, path)
+        if answer.cache == FOREVER:
+            cdn = f"max-age={CDN_S}".encode()
+            answer.headers += [(b"etag", _tag(path).encode()), (b"cdn-cache-control", cdn)]
         await _reply(send, asked, answer)
 
     async def _answer(self, asked: Asked, path: str) -> Answer:
@@ -120,6 +128,8 @@ class Delivery:
                 return Answer(410, b"taken down\n")
             if match := _LIST.match(rest):
                 return await self._playlist(shelf, asked, match[0])
+            if asked.known and _tag(path) in asked.known and (_MEDIA.match(rest) or _FILE.match(rest)):
+                return Answer(304, cache=FOREVER)
             if match := _MEDIA.match(rest):
                 return await self._media(shelf, asked, match[1], match[2])
             if rest == "poster.jpg":
@@ -221,6 +231,11 @@ class Delivery:
             yield piece
 
 
+def _tag(path: str) -> str:
+    """The entity tag of what never changes under its name."""
+    return f'"{path}"'
+
+
 def _ranged(asked: Asked, body: bytes, kind: str, cache: str) -> Answer:
     answer, begin, end = _span(asked, len(body), kind, cache)
     answer.body = body[begin:end]
@@ -259,7 +274,7 @@ async def _reply(send: Send, asked: Asked, answer: Answer) -> None:
     elif answer.kind in (SEGMENT, POSTER):
         headers.append((b"accept-ranges", b"bytes"))
     size = answer.size if answer.pieces else len(body)
-    if answer.status != 204:
+    if answer.status not in (204, 304):
         headers.append((b"content-length", str(size).encode()))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     if answer.pieces and asked.method == "GET":

@@ -69,7 +69,8 @@ class Studio:
 
     async def take_down(self, session: str) -> None:
         """Every public address of the session answers 410 within two seconds. The bytes stay, unseen: whether
-        they are kept or deleted is another decision. A cache in front must be purged by its own means."""
+        they are kept or deleted is another decision. A CDN in front asks again within `delivery.CDN_S`; one
+        that does not know CDN-Cache-Control must be purged by its own means."""
         await self.archive.put(prefix(session) + "gone.json", msgspec.json.encode(Gone(now_ms())))
         await self.wire.close_session(session, "gone")
         await self._tell_owner(Order(session, "takedown"))

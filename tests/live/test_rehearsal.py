@@ -10,12 +10,14 @@ from sqlalchemy import select, text
 
 from commerce.core.db import Sessions
 from commerce.core.settings import Settings
-from commerce.live import queries, rehearsal, service
+from commerce.live import queries, rehearsal, replays, service
 from commerce.live.errors import NotReady
 from commerce.live.models import LiveCounter, LiveSession
 from commerce.live.rehearsal import GUESTS, Crowd
+from commerce.live.video import archive_settings
 from streaming.bus import Bus, staff_room
 from streaming.gateway import Gateway, GatewayConfig
+from streaming.video.archive import Archive
 from tests.live import scene
 from tests.streaming.video.stage import eventually, free_port
 
@@ -127,3 +129,28 @@ async def test_a_rehearsal_disturbs_no_session(sessions: Sessions) -> None:
     other = await service.rehearse(market.host, market.code)
     await service.stop(market.host, market.code)
     await service.start(market.host, other.code)
+
+
+async def test_five_minutes_without_a_pin_are_worth_a_word(settings: Settings, sessions: Sessions) -> None:
+    market = await scene.planned(sessions)
+    made = await service.rehearse(market.host, market.code)
+    await service.start(market.host, made.code)
+    await service.pin(market.host, made.code, "A1")
+    await service.stop(market.host, made.code)
+    archive = Archive(archive_settings(settings))
+    for pinned_until, told in ((16, False), (14, True)):
+        async with sessions.begin() as db:  # twenty minutes, the pin from the fourth on
+            await db.execute(text("UPDATE live_session SET started_at = ended_at - interval '20 min'"))
+            await db.execute(
+                text(
+                    "UPDATE pin SET at = ended_at - interval '16 min',"
+                    " until = ended_at - make_interval(mins => 20 - :until) FROM live_session"
+                    " WHERE live_session.id = live_session_id"
+                ),
+                {"until": pinned_until},
+            )
+        async with sessions.read() as db:
+            row = (await db.scalars(select(LiveSession).where(LiveSession.code == made.code))).one()
+            advice = await replays.advice(db, archive, row)
+        assert ("no_pin" in [one.code for one in advice]) == told
+    archive.close()

@@ -737,7 +737,7 @@ export async function measureUplink(url, seconds = 2.5) {
       socket.onopen = done;
       socket.onerror = fail;
     });
-    const piece = crypto.getRandomValues(new Uint8Array(16 * 1024));
+    const piece = crypto.getRandomValues(new Uint8Array(8 * 1024));
     const ended = new Promise((done) => (socket.onclose = done));
     socket.onmessage = ({ data }) => marks.push({ at: performance.now(), bytes: JSON.parse(data).bytes });
     const until = performance.now() + seconds * 1000;

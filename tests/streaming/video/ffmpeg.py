@@ -9,22 +9,34 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("ffmpeg",)
+GSTREAMER = ("tools", "plugins-base", "plugins-good", "plugins-bad", "plugins-ugly", "libav")
 
 
 def ensure() -> None:
     """Installs ffmpeg where we may, else fails with the way out. Never a silent skip."""
     if shutil.which("ffmpeg") and shutil.which("ffprobe"):
         return
-    if shutil.which("apt-get") and os.geteuid() == 0:
-        environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for arguments in (["update", "-qq"], ["install", "-y", "-qq", *PACKAGES]):
-            subprocess.run(["apt-get", *arguments], check=False, stdout=subprocess.DEVNULL, env=environ)
+    _install("ffmpeg")
     if not shutil.which("ffprobe"):
         raise RuntimeError(
             "Video tests compare with ffmpeg and none was found. Install it "
             "(Debian, Ubuntu: `sudo apt-get install ffmpeg`; macOS: `brew install ffmpeg`)."
         )
+
+
+def has_gstreamer() -> bool:
+    """Installs it where we may. It is a second witness: a machine may be without."""
+    if not shutil.which("gst-launch-1.0"):
+        _install(*(f"gstreamer1.0-{part}" for part in GSTREAMER))
+    return shutil.which("gst-launch-1.0") is not None
+
+
+def _install(*packages: str) -> None:
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        return
+    environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for arguments in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *packages]):
+        subprocess.run(["apt-get", *arguments], check=False, stdout=subprocess.DEVNULL, env=environ)
 
 
 def probe(source: Path | str, *entries: str) -> dict[str, Any]:
@@ -51,7 +63,3 @@ def decode(source: Path | str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert not done.stderr.strip(), done.stderr
-
-
-def has(program: str) -> bool:
-    return shutil.which(program) is not None

@@ -432,6 +432,14 @@ async def test_how_media_may_be_fetched(on_stage: Stage) -> None:
         whole = await on_stage.http.get(segment)
         assert "immutable" in whole.headers["cache-control"]
         assert whole.headers["accept-ranges"] == "bytes"
+        assert whole.headers["cdn-cache-control"] == "max-age=3"
+        known = {"if-none-match": f'"other", {whole.headers["etag"]}'}
+        again = await on_stage.http.get(segment, headers=known)
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["cdn-cache-control"] == "max-age=3"
+        other = await on_stage.http.get(segment, headers={"if-none-match": '"other"'})
+        assert other.content == whole.content
+        assert "cdn-cache-control" not in playlist.headers
         some = await on_stage.http.get(segment, headers={"range": "bytes=10-99"})
         assert (some.status_code, some.content) == (206, whole.content[10:100])
         assert some.headers["content-range"] == f"bytes 10-99/{len(whole.content)}"
@@ -482,7 +490,8 @@ async def test_a_takedown_answers_410_everywhere_within_seconds(on_stage: Stage)
         await on_stage.studio.take_down(on_stage.session)
         left = set(paths)
         while left:
-            left = {path for path in left if await on_stage.status_code(path) != 410}
+            known = {"if-none-match": f'"{on_stage.session}/{next(iter(left))}"'}  # a cache that asks again
+            left = {path for path in left if await on_stage.status_code(path, headers=known) != 410}
             assert time.monotonic() - began < 5, left
         await eventually(lambda: host.ends)
         assert host.ends[0]["code"] == "ended"
