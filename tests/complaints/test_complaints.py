@@ -192,9 +192,12 @@ async def test_a_viewer_complains_of_a_session_without_an_order(
     form = {"name": "Chị Bảy", "phone": "0907 000 111", "reason": "misleading", "words": "Nói là hạng A"}
     assert (await client.get("/live/EAKNUEC/complain")).status_code == 200
     assert (await client.post("/live/EAKNUEC/complain", data=form | {"phone": "12"})).status_code == 422
-    answer = await client.post("/live/EAKNUEC/complain", data=form)
+    files = [("photos", ("a.jpg", picture(), "image/jpeg"))]
+    answer = await client.post("/live/EAKNUEC/complain", data=form, files=files)
     assert answer.status_code == 303
-    assert "Nói là hạng A" in (await client.get(answer.headers["location"])).text
+    shown = (await client.get(answer.headers["location"])).text
+    assert "Nói là hạng A" in shown
+    assert '<img src="/complaints/' in shown
     code = str(await one("SELECT code FROM complaint"))
     await staff(client, sessions)
     assert "Chị Bảy" in (await client.get("/office/complaints")).text

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 
 import httpx
 
@@ -17,9 +18,15 @@ from tests.browser.conftest import free_port
 START_WITHIN_S = 60
 
 
+@dataclass(frozen=True)
+class Web:
+    url: str
+    processes: list[subprocess.Popen[bytes]]
+
+
 @contextlib.asynccontextmanager
-async def served(environ: Mapping[str, str], processes: int) -> AsyncIterator[str]:
-    """The address of `processes` web processes that share a port; ended at the end."""
+async def served(environ: Mapping[str, str], processes: int) -> AsyncIterator[Web]:
+    """That many web processes, which share a port; ended at the end."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CHOPHIEN_")}
@@ -30,7 +37,7 @@ async def served(environ: Mapping[str, str], processes: int) -> AsyncIterator[st
     ]
     try:
         await _ready(url, started)
-        yield url
+        yield Web(url, started)
     finally:
         for process in started:
             process.terminate()

@@ -24,8 +24,8 @@ ROUNDS = 8
 @pytest.fixture
 async def market(sessions: Sessions, environ: dict[str, str]) -> AsyncIterator[str]:
     """Address of two web processes on this test's engines."""
-    async with served(environ, processes=2) as url:
-        yield url
+    async with served(environ, processes=2) as web:
+        yield web.url
 
 
 async def session_on_air(sessions: Sessions) -> dict[str, str]:
