@@ -86,6 +86,8 @@ class Line:
     signal: signals.Signal
     cells: dict[str, str]
     spark: str
+    weeks: Sequence[int]
+    """Views of each of the last 12 weeks, which the sparkline draws."""
     change: str
     per_1000: str
     """Views for 1,000 residents."""
@@ -170,6 +172,7 @@ def _line(
         signal=signal,
         cells=cells,
         spark=pictures.sparkline(series) if any(series) else "",
+        weeks=series,
         change=change(figures.totals.views, before.views),
         per_1000=show(Unit.PEOPLE, per),
     )
@@ -543,13 +546,18 @@ LEFT_SHOWN = 3
 
 
 def _departures(details: queries.Details) -> list[dict[str, Any]]:
-    """The minutes in which the largest part of those present left, in order of time, with what was going on.
+    """The minutes in which the largest part of the views that were open left, in order of time, with what was
+    going on. Open in a minute: those that had come and not left before it, and those that came in it.
 
     The last minute is left out: there everybody leaves. A minute is told when at least half again as large a
     part left as in the middle minute.
     """
     minutes = details.minutes[:-1]
-    shares = [row.left / max(1.0, row.watched_ms / 60_000) for row in minutes]
+    shares, still_there = [], 0
+    for row in minutes:
+        open_views = still_there + row.came
+        shares.append(row.left / max(1, open_views))
+        still_there = open_views - row.left
     if not shares:
         return []
     usual = median(shares)
@@ -560,7 +568,7 @@ def _departures(details: queries.Details) -> list[dict[str, Any]]:
     ]
     told.sort(key=lambda one: -one[0])
     return [
-        {"row": row, "share": show(Unit.RATIO, min(1.0, share)), "usual": show(Unit.RATIO, usual)}
+        {"row": row, "share": show(Unit.RATIO, share), "usual": show(Unit.RATIO, usual)}
         | {"happened": _happened(details, row.at)}
         for share, row in sorted(told[:LEFT_SHOWN], key=lambda one: one[1].at)
     ]

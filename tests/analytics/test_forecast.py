@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from catalog_seed.year import Show, Year
-from commerce.analytics import forecast
+from commerce.analytics import forecast, outlook_pages
 from commerce.analytics.forecast import Past
 from commerce.core import clock
 
@@ -121,3 +121,12 @@ def test_advice_is_given_only_when_the_difference_is_plain() -> None:
     assert (found[0], found[1], round(found[2], 6)) == (5, 2, 2.2)
     assert forecast.advice([*usual, *better[:2]]) is None
     assert forecast.advice([*usual, *(Past("a", one.at, 120) for one in better)]) is None
+
+
+def test_advice_is_a_sentence() -> None:
+    saturday = MONDAY_EVENING + timedelta(days=5, hours=-4)
+    usual = [Past("a", MONDAY_EVENING + timedelta(days=n), 100) for n in range(4)]
+    better = [Past("a", saturday + timedelta(weeks=n), 220) for n in range(3)]
+    said = outlook_pages._advice(sorted([*usual, *better], key=lambda one: one.at))
+    assert said == "Phiên chiều cuối tuần có gấp 2,2 lần lượt xem so với phiên tối ngày thường."
+    assert outlook_pages._advice(usual) == ""

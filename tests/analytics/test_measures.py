@@ -206,3 +206,29 @@ async def test_an_order_elsewhere_on_the_market_belongs_for_24_hours_too(
 async def test_two_tabs_are_one_viewer(sessions: Sessions) -> None:
     row, _ = await one_session(sessions, [(0, 60_000), (20_000, 40_000), (50_000, 70_000)])
     assert (row["views"], row["pcu"], row["watched_ms"]) == (1, 1, 70_000)
+
+
+async def test_a_basket_over_two_sessions_is_split(sessions: Sessions) -> None:
+    """Bought on the market by somebody who had been in both: what only the first sold is the first's, though
+    the second was visited last; what both sold is the second's.
+    """
+    stage = await worlds.set_stage()
+    first, second = stage.session_ids
+    start = worlds.START
+    world = ref.World(
+        {
+            first: ref.Session(first, start, start + 600_000, ["A1", "A2"]),
+            second: ref.Session(second, start, start + 600_000, ["A1"]),
+        }
+    )
+    world.visits.append(ref.Visit(first, "v1", "zalo", start, start + 60_000, "1"))
+    world.visits.append(ref.Visit(second, "v1", "qr", start + 70_000, start + 90_000, "2"))
+    for item in ("A1", "A2"):
+        world.orders.append(ref.Order(0, None, "v1", "0901", start + 100_000, [(item, 1, 95_000)]))
+    async with sessions.read() as db:
+        await worlds.store(db, stage, world)
+        await roll_up(db, stage.session_ids, now=worlds.moment(worlds.NOW))
+        await check(db, world)
+        both, only_first = (order.id for order in world.orders)
+        for session_id, order_id in ((first, only_first), (second, both)):
+            assert [row["order_id"] for row in await stored(db, "attribution", session_id)] == [order_id]

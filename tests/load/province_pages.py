@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from commerce.analytics import rollup
 from commerce.app import create_app
+from commerce.core import garbage
 from commerce.core.db import sessions
 from commerce.core.reach import market_settings
 from commerce.core.roles import Role
@@ -28,6 +29,7 @@ PAGES = {
     "home": "/province",
     "home, a year": "/province?from={year_ago}&to={today}",
     "home, one industry": "/province?industry=food",
+    "home, one product": "/province?product=sau+rieng&from={year_ago}&to={today}",
     "compare": "/province/compare?c={commune}&c=24490&c=24121&from={year_ago}&to={today}",
     "commune": "/province/communes/{commune}?from={year_ago}&to={today}",
     "session": "/province/sessions/{big}",
@@ -55,6 +57,7 @@ async def measure(settings: Settings, rounds: int) -> dict[str, Any]:
         app.lifespan(),
         httpx.AsyncClient(transport=transport, base_url="http://market.test") as client,
     ):
+        garbage.settle()  # as a web process does once it is put together
         async with sessions.begin() as db:
             phone = f"09000{time.time_ns() % 100_000:05}"
             token = await factories.token(db, await factories.person(db, Role.PROVINCE, phone=phone))

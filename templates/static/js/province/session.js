@@ -14,6 +14,7 @@ const minute = (at) => Math.max(0, Math.min(labels.length - 1, Math.floor((at - 
 
 const text = { color: colour("--ink-2"), fontFamily: getComputedStyle(document.body).fontFamily, fontSize: 13 };
 const chart = init(box, null, { renderer: "svg" });
+const narrow = box.clientWidth < 500; // a phone: pins by their code alone, the legend on two lines
 const at = { type: "category", data: labels };
 const grid = { left: 56, right: 56 };
 const axis = { type: "value", axisLabel: { ...text, formatter: formatNumber }, splitLine: { lineStyle: { color: colour("--line") } } };
@@ -22,7 +23,7 @@ chart.setOption({
   animation: false,
   textStyle: text,
   // Who was there above, what they ordered below, on the same minutes.
-  grid: [{ ...grid, top: 64, height: "46%" }, { ...grid, bottom: 32, height: "22%" }],
+  grid: [{ ...grid, top: narrow ? 88 : 64, height: narrow ? "40%" : "46%" }, { ...grid, bottom: 32, height: "22%" }],
   axisPointer: { link: [{ xAxisIndex: "all" }] },
   legend: { top: 4, textStyle: text },
   // The page's policy forbids styles inside markup, which the usual tooltip is made of.
@@ -54,7 +55,7 @@ chart.setOption({
       markLine: {
         symbol: "none", silent: true, lineStyle: { color: colour("--leaf"), type: "dashed" },
         label: { ...text, formatter: "{b}" },
-        data: data.pins.map((pin) => ({ name: `${words.pin} ${pin.code}`, xAxis: minute(pin.at) })),
+        data: data.pins.map((pin) => ({ name: narrow ? pin.code : `${words.pin} ${pin.code}`, xAxis: minute(pin.at) })),
       },
       markArea: {
         silent: true, itemStyle: { color: colour("--durian-soft") }, label: { ...text, position: "insideTop" },
