@@ -22,6 +22,7 @@ import asyncpg
 import boto3
 import httpx
 import pytest
+import structlog
 import valkey
 from litestar import Litestar
 
@@ -32,6 +33,14 @@ from commerce.core.embedded import Engines, temporary_folder
 from commerce.core.settings import Settings
 
 TEMPLATE = "migrated"
+
+# Tracebacks as in production: the pretty ones of development take two seconds each.
+structlog.configure(
+    processors=[
+        *structlog.get_config()["processors"][:-1],
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 
 @pytest.fixture(scope="session")
