@@ -25,8 +25,13 @@ NUMBER_FORMATS = {
 }
 
 
-def communes(found: Sequence[CommuneFigures], colours: dict[str, tuple[str, str]] | None = None) -> Table:
-    """Every commune with every measure; `colours`: (colour, reasons) by code."""
+def communes(
+    found: Sequence[CommuneFigures],
+    colours: dict[str, tuple[str, str]] | None = None,
+    *,
+    without: Sequence[str] = (),
+) -> Table:
+    """Every commune with every measure, those `without` left empty; `colours`: (colour, reasons) by code."""
     columns = [
         translate(N_("Mã xã")),
         translate(N_("Xã, phường")),
@@ -38,7 +43,7 @@ def communes(found: Sequence[CommuneFigures], colours: dict[str, tuple[str, str]
     rows = [
         [
             *(figures.code, figures.name, *(colours or {}).get(figures.code, ("", ""))),
-            *(measure.of(figures.totals) for measure in ALL),
+            *(None if measure.key in without else measure.of(figures.totals) for measure in ALL),
             figures.last_on,
         ]
         for figures in found

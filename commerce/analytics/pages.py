@@ -29,7 +29,7 @@ from commerce.analytics import (
     store_pages,
     table_pages,
 )
-from commerce.analytics.figures import Figure, change, figures, show
+from commerce.analytics.figures import NONE, Figure, change, figures, show
 from commerce.analytics.measures import ALL, BY_KEY, CURVE_S, Measure, Totals, Unit
 from commerce.analytics.periods import Period
 from commerce.analytics.queries import CommuneFigures, Filter, SessionFigures
@@ -57,6 +57,8 @@ COMPARED = (
     *("views", "effective_views", "unique_viewers", "pcu", "acu", "average_watch_time", "ctr", "ctor", "cvr"),
     *("orders", "gmv", "gpm"),
 )
+PEOPLE = ("unique_viewers", "reach", "buyers", "cvr")
+"""Of people, who are not counted when sessions are picked by goods: a dash, never 0."""
 SPARK_WEEKS = 12
 ROWS = 100  # raw rows a page
 WEEKDAYS = (N_("T2"), N_("T3"), N_("T4"), N_("T5"), N_("T6"), N_("T7"), N_("CN"))
@@ -125,6 +127,10 @@ async def home(
     shown = [line for line in lines if not colour or line.signal.colour.css == colour]
     active = [figures.totals for figures in now if figures.totals.sessions]
     middle = queries.medians(active)
+    if wanted.by_goods:
+        middle |= dict.fromkeys(PEOPLE)
+        for line in lines:
+            line.cells.update((key, NONE) for key in PEOPLE if key in line.cells)
     return page(
         request,
         "province/home.html",
@@ -289,7 +295,7 @@ async def _communes_table(db: Any, chosen: Period, wanted: Filter) -> tables.Tab
     before = await queries.period(db, earlier.first, earlier.last, wanted)
     judged = signals.judge_all(now, before, await signals.current_rules(db), chosen, clock.today())
     colours = {code: (signal.colour.word, signal.words) for code, signal in judged.items()}
-    return exports.communes(now, colours)
+    return exports.communes(now, colours, without=PEOPLE if wanted.by_goods else ())
 
 
 # ---- some side by side

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import io
 import re
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -14,6 +16,7 @@ from sqlalchemy import text
 
 from catalog_seed import loader
 from commerce.analytics import rollup
+from commerce.core import clock
 from commerce.core import db as core_db
 from commerce.core.roles import Role
 from tests import factories
@@ -83,6 +86,29 @@ async def test_sorting_filtering_and_colours_narrow_the_table(
     assert len(re.findall(r'<th scope="row" class="stick"><a', green)) == 1
 
 
+async def test_a_filter_by_goods_keeps_the_sessions_that_offered_them(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    headers = await sign_in(Role.PROVINCE)
+
+    async def counted(**wanted: str) -> str:
+        answer = await client.get("/province/export.csv", params=PERIOD | wanted, headers=headers)
+        (own,) = [row for row in csv.reader(answer.text.splitlines()) if row[0] == factories.EA_KNUEC]
+        return own[4]
+
+    assert await counted() == "2"
+    assert await counted(product="sau rieng") == "2", "tone marks do not matter"
+    assert await counted(product="Thổ cẩm") == "0"
+    assert await counted(industry="handicraft") == "0"
+    page = await get(client, "/province", headers, product="SẦU", **PERIOD)
+    assert 'value="SẦU"' in page
+    assert "người xem không được đếm" in page
+    row = page.split(f'value="{factories.EA_KNUEC}"')[1].split("</tr>")[0]
+    assert re.findall(r'<td class="num">([^<]+)</td>', row)[:3] == ["2", "5", "–"], (
+        "no viewers is not 0 viewers"
+    )
+
+
 async def test_a_session_page_shows_every_figure_with_its_definition(
     client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
 ) -> None:
@@ -93,6 +119,23 @@ async def test_a_session_page_shows_every_figure_with_its_definition(
     behind = await get(client, f"/province/sessions/{code}/rows", await sign_in(Role.HOST), what="orders")
     assert "190000" in behind
     assert "helper" in behind
+
+
+async def test_nobody_is_followed_from_session_to_session(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    """v1 was in both; the rows behind the figures name them, but otherwise in each."""
+    headers, names = await sign_in(Role.HOST), []
+    for session_id in market.session_ids:
+        code = await code_of(session_id)
+        page = await get(client, f"/province/sessions/{code}/rows", headers, what="visits")
+        assert ">v1<" not in page
+        names.append(set(re.findall(r"<td[^>]*>([0-9a-f]{8})</td>", page)))
+    assert [len(some) for some in names] == [3, 1]
+    assert not names[0] & names[1]
+    code = await code_of(market.session_ids[0])
+    events = await get(client, f"/province/sessions/{code}/rows", headers, what="events")
+    assert set(re.findall(r"<td[^>]*>([0-9a-f]{8})</td>", events)) < names[0], "within one session the same"
 
 
 async def test_a_commune_is_not_shown_to_its_neighbour(
@@ -154,6 +197,47 @@ async def test_tables_leave_as_csv_and_xlsx(
     assert len(rows) == 3
     assert 260_000 in rows[1]
     assert (await client.get("/province/secrets.csv", headers=headers)).status_code == 404
+
+
+async def test_every_table_on_a_screen_is_a_file(
+    client: httpx.AsyncClient, market: worlds.Stage, sign_in: SignIn
+) -> None:
+    province, host = await sign_in(Role.PROVINCE), await sign_in(Role.HOST)
+    code = await code_of(market.session_ids[0])
+    session = f"/province/sessions/{code}/tables"
+
+    async def rows(path: str, headers: dict[str, str], **params: Any) -> list[list[str]]:
+        answer = await client.get(path, params=params, headers=headers)
+        assert answer.status_code == 200, (path, answer.text[:300])
+        return list(csv.reader(answer.content.decode("utf-8-sig").splitlines()))
+
+    measures = {row[0]: row[1] for row in await rows(f"{session}/chi-so.csv", host)}
+    assert (measures["Lượt xem"], measures["Giá trị đặt hàng (₫)"]) == ("4", "260000")
+    minutes = await rows(f"{session}/tung-phut.csv", host)
+    assert len(minutes) == 11
+    assert minutes[1][0] == "2025-08-24 17:00:00"
+    goods = await rows(f"{session}/hang.csv", host)
+    assert [row[0] for row in goods[1:]] == ["A1", "A2"]
+    assert {row[0] for row in (await rows(f"{session}/nguon.csv", host))[1:]} == {"zalo", "qr", "helper"}
+    for name in ("ghim", "uu-dai"):
+        assert len(await rows(f"{session}/{name}.csv", host)) == 3
+    assert (await rows(f"{session}/xem-bao-lau.csv", host))[1] == ["0", "4"]
+    whole = await client.get(f"{session}/phien.xlsx", headers=host)
+    assert len(openpyxl.load_workbook(io.BytesIO(whole.content)).sheetnames) == 7
+    own = f"/province/communes/{factories.EA_KNUEC}/tables/cac-phien"
+    assert len(await rows(f"{own}.csv", host, **PERIOD)) == 3
+    both = {"c": [factories.EA_KNUEC, "24490"], **PERIOD}
+    compared = await rows("/province/compare/tables/so-sanh.csv", province, **both)
+    assert len(compared[0]) == 4
+    assert ["Đơn", "2", "0"] in [row[:3] for row in compared]
+    assert len(await rows("/province/forecast/tables/phien-toi.csv", province)) >= 1
+    assert (await client.get("/province/forecast/tables/du-bao.xlsx", headers=province)).status_code == 200
+    assert len(await rows("/province/reports/tables/bao-cao.csv", host)) == 1
+    assert (await client.get(f"{session}/passwords.csv", headers=host)).status_code == 404
+    stranger = await sign_in(Role.OFFICER, "24490")
+    for path in (f"{session}/phien.xlsx", f"{own}.csv"):
+        assert (await client.get(path, headers=stranger)).status_code == 403, path
+    assert (await client.get("/province/forecast/tables/du-bao.xlsx", headers=host)).status_code == 403
 
 
 async def test_a_cell_that_begins_like_a_formula_is_text(market: worlds.Stage) -> None:
@@ -363,3 +447,47 @@ async def test_the_picture_of_a_minute_is_shown_to_those_who_may_read(
     assert refused.status_code == 403
     s3.put_object(Bucket=s3_bucket, Key=f"video/{code}/gone.json", Body=b"{}")
     assert (await client.get(f"{path}/{minute}", headers=headers)).status_code == 404  # taken down
+
+
+async def test_the_forecast_warns_of_silence_and_says_when_it_knows_too_little(
+    client: httpx.AsyncClient, app: object, sign_in: SignIn
+) -> None:
+    """Two communes were last on air 25 days ago, one has planned the next; a third held three sessions."""
+    await loader.seed()
+    now = clock.now()
+    communes = {factories.EA_KNUEC: 25, "24490": 25, "24121": 3}
+    async with core_db.sessions.begin() as db:
+        for code, days_ago in communes.items():
+            host = await factories.person(db, Role.HOST, commune_code=code)
+            for number in range(3 if code == "24121" else 8):
+                at = now - timedelta(days=days_ago + 7 * number)
+                made = await factories.live_session(db, host, {}, state="ended", code=f"S{code}{number}")
+                await db.execute(
+                    text(
+                        "UPDATE live_session SET commune_code = :commune, starts_at = :at, started_at = :at,"
+                        " ended_at = :ends WHERE id = :id"
+                    ),
+                    {"commune": code, "at": at, "ends": at + timedelta(hours=1), "id": made},
+                )
+            if code == "24490":
+                made = await factories.live_session(db, host, {}, state="scheduled", code="SOON")
+                await db.execute(
+                    text("UPDATE live_session SET commune_code = :commune, starts_at = :at WHERE id = :id"),
+                    {"commune": code, "at": now + timedelta(days=2), "id": made},
+                )
+    await rollup.rebuild()
+    async with core_db.sessions.begin() as db:
+        await db.execute(
+            text("UPDATE session_rollup SET views = 20, watched_ms = 2400000, orders = 4, units = 9")
+        )
+    page = await get(client, "/province/forecast", await sign_in(Role.PROVINCE))
+    warned = page.split('aria-labelledby="h-warn"')[1].split("</section>")[0]
+    assert re.findall(r'href="/province/communes/(\d+)"', warned) == [factories.EA_KNUEC]
+    assert "Còn 5 ngày là đến mốc đỏ vì im tiếng, chưa lên lịch phiên nào." in warned
+    coming = page.split('aria-labelledby="h-next"')[1].split("</section>")[0]
+    cells = {
+        code: re.findall(r'<td class="num">([^<]+)</td>', row)
+        for code, row in re.findall(r'communes/(\d+)">(.*?)</tr>', coming, re.DOTALL)
+    }
+    assert cells["24121"] == ["chưa đủ dữ liệu"] * 3
+    assert [cell.split()[0] for cell in cells[factories.EA_KNUEC]] == ["20", "4", "9"]

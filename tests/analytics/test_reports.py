@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 from datetime import date, timedelta
 
 import httpx
@@ -75,6 +76,11 @@ async def test_a_report_goes_up_comes_back_goes_up_and_is_frozen(
     await say(client, f"{path}/decision", province, verdict="approve")
     report = await the_report()
     assert (report.state, report.version) == (ReportState.APPROVED, 2)
+    page = (await client.get(f"/province/reports{path}", headers=province)).text
+    versions = page.split('class="reasons versions"')[1].split("</ol>")[0]
+    assert re.findall(r"<summary>bản (\d+):", versions) == ["2", "1"]
+    assert "Bà con phấn khởi." in versions, "what the first one said"
+    assert "Số liệu như bản trước." in versions
     assert (await say(client, f"{path}/words", commune, words="Sửa lén")).status_code == 409
     assert (await say(client, f"{path}/words", commune, words="Sửa lén", send="1")).status_code == 409
 
