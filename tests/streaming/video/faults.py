@@ -1,10 +1,13 @@
-"""A line that can be cut, can fall silent, and can be slow: a TCP proxy on loopback."""
+"""Lines that are not as they should be. A TCP proxy on loopback that can be cut, can fall silent, and can be
+slow, for hosts; and a browser's own thin line, for viewers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 from urllib.parse import urlsplit
+
+from playwright.async_api import CDPSession
 
 
 class FaultyLine:
@@ -79,3 +82,17 @@ class FaultyLine:
                 await writer.drain()
         self._open.discard(writer)
         writer.close()
+
+
+async def narrow(line: CDPSession, *, kbit: float, round_trip_ms: float) -> None:
+    """The line of a browser's page, to it and from it."""
+    bytes_per_s = kbit * 125
+    await line.send(
+        "Network.emulateNetworkConditions",
+        {
+            "offline": False,
+            "latency": round_trip_ms,
+            "downloadThroughput": bytes_per_s,
+            "uploadThroughput": bytes_per_s,
+        },
+    )

@@ -1,8 +1,9 @@
-"""Figures from camera to screen: `python -m tests.streaming.video.measure [SECONDS] [steady | troubles]`.
+"""Figures from camera to screen: `python -m tests.streaming.video.measure [SECONDS] [steady|troubles|lines]`.
 
 A Chromium films a clock (720p, 30 a second), another plays it; both note which frame they see when. Then what
-a viewer sees when the line of the host is cut or silent, the page reloaded, the video process killed.
-Prints one JSON line for each. Run it on a machine that does nothing else.
+a viewer sees when the line of the host is cut or silent, the page reloaded, the video process killed; and,
+with `lines`, what viewers on lines of several kinds get. Prints one JSON line for each. Run it on a machine
+that does nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from playwright.async_api import Page
 
 from commerce.core.embedded import Engines, temporary_folder
 from streaming.video.index import stored_names
+from tests.streaming.video.faults import narrow
 from tests.streaming.video.site import CLOCK_FRAMES, Site, VideoProcess, site
 from tests.streaming.video.stage import config_for
 
@@ -117,17 +119,46 @@ async def trouble(market: Site, name: str, kind: str, process: VideoProcess) -> 
     await host.context.close()
 
 
+async def on_line(market: Site, host: Page, session: str, name: str, kbit: float, ms: float) -> None:
+    """A viewer whose browser knows of the line what a phone's would; of a minute the second half counts."""
+    page = await market.page("/clock.js")
+    await narrow(await page.context.new_cdp_session(page), kbit=kbit, round_trip_ms=ms)
+    await page.goto(f"{market.url}/view.html?session={session}&kind=auto")
+    await asyncio.sleep(30)
+    await page.evaluate("seen.length = 0")
+    await asyncio.sleep(30)
+    seen, state = await look(page), await page.evaluate("state")
+    filmed = {int(k): v for k, v in (await host.evaluate("frames_")).items()}
+    found = delays(seen, filmed)
+    report(
+        f"viewer on {name}",
+        kinds=[said for _, said in await page.evaluate("states")],
+        kind_at_the_end=state["kind"],
+        note=(state["note"] or {}).get("code"),
+        lines=await page.evaluate("document.querySelector('video').videoHeight"),
+        p50_ms=round(statistics.median(found)) if found else None,
+        stalls=len(stalls(seen)),
+        longest_stall_ms=round(max(stalls(seen), default=0)),
+        megabytes_hour=state["megabytes_hour"],
+    )
+    await page.context.close()
+
+
+LINES = (("4G, 10 Mbit/s, 60 ms", 10_000, 60), ("4G, 4 Mbit/s, 300 ms", 4_000, 300),
+         ("3G, 1.2 Mbit/s, 300 ms", 1_200, 300), ("2G, 150 kbit/s, 600 ms", 150, 600))  # fmt: skip
 TROUBLES = ("line cut for 3 s", "line silent for 6 s", "page reloaded", "video process killed")
 
 
-async def run(seconds: float, troubles: tuple[str, ...] = TROUBLES) -> None:
+async def run(seconds: float, troubles: tuple[str, ...] = TROUBLES, *, lines: bool = False) -> None:
     with (
         temporary_folder() as folder,
         Engines(folder, environ={}) as engines,
         tempfile.TemporaryDirectory() as films,
     ):
         async with site(engines.environment(), Path(films), size=(1280, 720)) as market:
-            process = VideoProcess(config_for(market.environ, allowed_origins=(market.url,)))
+            process = VideoProcess(
+                config_for(market.environ, allowed_origins=(market.url,), low_rendition=lines)
+            )
             await process.ready(market.wire)
             if seconds:
                 session = f"M{secrets.token_hex(4)}"
@@ -136,6 +167,13 @@ async def run(seconds: float, troubles: tuple[str, ...] = TROUBLES) -> None:
                 for kind in ("ll", "plain"):
                     await steady(market, host, session, kind, seconds)
                 await host.context.close()
+            if lines:
+                session = f"M{secrets.token_hex(4)}"
+                host = await market.on_air(session)
+                await asyncio.sleep(4)
+                for name, kbit, ms in LINES:
+                    await on_line(market, host, session, name, kbit, ms)
+                await host.context.close()
             for name in troubles:
                 for kind in ("ll", "plain"):
                     await trouble(market, name, kind, process)
@@ -143,6 +181,13 @@ async def run(seconds: float, troubles: tuple[str, ...] = TROUBLES) -> None:
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:]
+    wanted = set(sys.argv[1:])
     lasting = next((float(word) for word in wanted if word.isdigit()), 60.0)
-    asyncio.run(run(0.0 if "troubles" in wanted else lasting, () if "steady" in wanted else TROUBLES))
+    alone = wanted & {"troubles", "lines"}
+    asyncio.run(
+        run(
+            0.0 if alone else lasting,
+            () if wanted & {"steady", "lines"} else TROUBLES,
+            lines="lines" in wanted,
+        )
+    )

