@@ -148,7 +148,7 @@ class Desk:
                 self._engine = None
 
     async def _sleep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Until somebody comes. Who comes between the look at the queue and this is seen by the second look."""
+        """Until somebody comes. Who came between the look at the queue and this is seen by a second look."""
         arrived = asyncio.Event()
         self._wake = lambda: loop.call_soon_threadsafe(arrived.set)
         if not self._waiting and not self._closing:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from commerce.catalog import stock
 from commerce.core.db import Sessions
 from commerce.core.errors import MarketError
 from commerce.core.settings import Settings
@@ -360,9 +361,18 @@ async def test_past_the_bounded_queue_buyers_are_told_to_come_again(
     sessions: Sessions, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(desks, "MAX_WAITING", 5)
-    await open_market(A1=1000)
+    market = await open_market(A1=1000)
     desk = Desk()
     baskets = [await basket(settings, f"k{number}") for number in range(20)]
-    answers = await asyncio.gather(*(desk.place(one) for one in baskets), return_exceptions=True)
+    async with sessions.begin() as db:  # somebody holds the stock: the first batch waits, and the queue fills
+        await stock.lock(db, [market.goods["A1"].grade_id])
+        first = asyncio.create_task(desk.place(baskets[0]))
+        await asyncio.sleep(0)
+        while desk.waiting:  # noqa: ASYNC110 - its thread tells nobody
+            await asyncio.sleep(0.01)
+        others = [asyncio.create_task(desk.place(one)) for one in baskets[1:]]
+        await asyncio.sleep(0)
+        assert [other.done() for other in others] == [False] * 5 + [True] * 14
+    answers = await asyncio.gather(first, *others, return_exceptions=True)
     await desk.close()
-    assert [getattr(answer, "code", "placed") for answer in answers] == ["placed"] * 5 + ["busy"] * 15
+    assert [getattr(answer, "code", "placed") for answer in answers] == ["placed"] * 6 + ["busy"] * 14
