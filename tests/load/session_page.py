@@ -54,7 +54,7 @@ async def visit(browser: Browser, url: str) -> dict[str, Any]:
     wire.on("Network.requestWillBeSent", lambda e: names.update({e["requestId"]: e["request"]["url"]}))
     wire.on("Network.loadingFinished", lambda e: sizes.update({e["requestId"]: e["encodedDataLength"]}))
     usable: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-    await page.expose_function("usable", usable.set_result)
+    await page.expose_function("usable", lambda at: usable.set_result(at))
     await page.add_init_script(TRY)
     await page.goto("/live/EAKNUEC", wait_until="commit")
     seconds = await asyncio.wait_for(usable, 30) / 1000
