@@ -24,10 +24,14 @@
 const LL_ROUND_TRIP_MS = 150; // low-latency parts come one by one: each costs a round trip
 const LL_MBITS = 1.4;
 const STALLS_FOR_PLAIN = 2; // within WINDOW_MS
-const STALLS_FOR_SOUND = 4;
 const WINDOW_MS = 40_000;
 const STALL_MS = 600; // shorter ones nobody sees
-const TRY_PICTURE_MS = 45_000;
+const THIN_S = 15; // of so many seconds ...
+const THIN_BUSY_S = 12; // ... our line was busy in these, at least,
+const THIN_PLAYED_S = 9; // and less than these were seen: it does not carry the picture
+const TRY_PICTURE_MS = 45_000; // then the picture is tried again; where that was in vain, after twice as long
+const TRY_PICTURE_MOST_MS = 600_000;
+const HOLDS_MS = 60_000; // a picture that lasted so long was not in vain
 const RETRY_MS = [500, 1000, 2000, 4000];
 const FAR_BEHIND_S = 20; // then to the edge with a leap, not by playing faster
 
@@ -56,6 +60,11 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
   let bytes = 0;
   let bytesSince = 0;
   let tryPicture = 0;
+  let tryAfter = TRY_PICTURE_MS;
+  let pictureSince = 0;
+  let loading = false; // a piece is on its way
+  let place = 0;
+  const lately = []; // of each of the last THIN_S seconds: [seconds played, was the line busy?]
   let closed = false;
 
   function change(next) {
@@ -120,11 +129,18 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
   function attach() {
     const which = kind();
     const at = video.currentTime;
+    lately.length = 0;
+    loading = false;
+    if (which !== "audio") pictureSince = Date.now();
     hls?.destroy();
     hls = new Hls(settings(which, live, saving));
     change({ kind: which });
     hls.on(Hls.Events.ERROR, (_, data) => failed(data));
-    hls.on(Hls.Events.FRAG_LOADED, (_, data) => count((data.part || data.frag).stats.loaded));
+    hls.on(Hls.Events.FRAG_LOADING, () => (loading = true));
+    hls.on(Hls.Events.FRAG_LOADED, (_, data) => {
+      loading = false;
+      count((data.part || data.frag).stats.loaded);
+    });
     hls.on(Hls.Events.LEVEL_UPDATED, () => (failures = 0));
     hls.on(Hls.Events.MANIFEST_PARSED, () => {
       if (saving && which !== "audio") {
@@ -205,9 +221,21 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
       remember("plain", "1");
       stalls.length = 0;
       attach();
-    } else if (state.kind === "plain" && stalls.length >= STALLS_FOR_SOUND) {
-      forceSound();
     }
+  }
+
+  // The picture stands although pieces of it are on their way all the time: our line is too thin for it. When the
+  // host's line is, ours has nothing to do. Stalls do not tell: on a thin line the playlist comes late as well.
+  function weighLine() {
+    const played = Math.min(1, Math.max(0, video.currentTime - place));
+    place = video.currentTime;
+    if (!live || state.kind !== "plain") return;
+    lately.push([played, loading]);
+    if (lately.length < THIN_S) return;
+    const busy = lately.filter(([, then]) => then).length;
+    const seconds = lately.reduce((sum, [then]) => sum + then, 0);
+    if (busy >= THIN_BUSY_S && seconds < THIN_PLAYED_S) forceSound();
+    else lately.shift();
   }
 
   function atTheEdge() {
@@ -217,6 +245,7 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
   }
 
   function forceSound() {
+    if (Date.now() - pictureSince > HOLDS_MS) tryAfter = TRY_PICTURE_MS;
     soundForced = true;
     stalls.length = 0;
     attach();
@@ -224,7 +253,8 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
     tryPicture = setTimeout(() => {
       soundForced = false;
       if (wanted && !soundWanted && !saving) attach();
-    }, TRY_PICTURE_MS);
+    }, tryAfter);
+    tryAfter = Math.min(2 * tryAfter, TRY_PICTURE_MOST_MS);
   }
 
   // ---- figures
@@ -241,6 +271,7 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
 
   const watching = setInterval(() => {
     if (!hls || video.paused) return;
+    weighLine();
     if (live && hls.latency > FAR_BEHIND_S && hls.liveSyncPosition) video.currentTime = hls.liveSyncPosition;
     if (live && hls.latency) change({ latency: Math.round(hls.latency * 10) / 10 });
   }, 1000);

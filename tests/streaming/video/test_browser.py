@@ -14,11 +14,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from playwright.async_api import Page
 
 from streaming.video.index import described, stored_names
 from streaming.video.playlist import Name
+from streaming.video.synthetic import RATE, Loop, Sender
 from tests.streaming.video.faults import narrow
 from tests.streaming.video.packaging import numbers
 from tests.streaming.video.site import CLOCK_FRAMES, Site, VideoProcess, site
@@ -326,6 +328,31 @@ async def test_parts_that_come_too_slowly_give_way_to_plain(
     await view.wait_for_function(
         "window.state.kind === 'plain' && window.state.phase === 'playing'", timeout=60_000
     )
+
+
+async def test_a_line_too_thin_for_the_picture_carries_the_sound(
+    market: Site, video: VideoProcess, session: str
+) -> None:
+    """A picture of 800 kbit/s on a line of 300."""
+    noise = np.random.default_rng(1).integers(0, 256, (30, 240, 320, 3), np.uint8)
+    film = Loop(iter(noise), np.zeros(RATE * 2, np.float32), fps=15, bits_per_second=800_000)
+    sending = asyncio.create_task(Sender(film, lambda: market.studio.ingest_address(session)).run())
+    try:
+        await eventually(lambda: market.wire.on_air(session), within_s=20)
+        view = await market.page(f"/view.html?session={session}&kind=plain")
+        playing = "window.state?.kind === '%s' && window.state.phase === 'playing'"
+        await view.wait_for_function(playing % "plain", timeout=30_000)
+        line = await view.context.new_cdp_session(view)
+        await narrow(line, kbit=300, round_trip_ms=100)
+        await view.wait_for_function(playing % "audio", timeout=90_000)
+        assert await view.evaluate("window.state.note.code") == "sound_only"
+        heard = await view.evaluate("document.querySelector('video').currentTime")
+        await view.wait_for_function(
+            f"document.querySelector('video').currentTime > {heard + 3}", timeout=20_000
+        )
+    finally:
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
 
 
 def _without_a_hole(names: list[Name]) -> None:
