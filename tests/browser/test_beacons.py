@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from urllib.parse import urlsplit
 
 from playwright.async_api import Page, Request
 
@@ -20,8 +21,9 @@ class Told:
         page.context.on("request", self._note)
 
     def _note(self, request: Request) -> None:
-        if request.url.endswith("/events") and request.method == "POST":
-            session = request.url.split("/")[-2]
+        path = urlsplit(request.url).path
+        if path.endswith("/events") and request.method == "POST":
+            session = path.split("/")[-2]
             told: list[dict[str, Any]] = request.post_data_json or []
             self.events += [(session, one["kind"], one["product"]) for one in told]
 
