@@ -148,7 +148,7 @@ def up(data_dir: Path, port: int, web: int, gateways: int, workers: int, video: 
 @size_options
 @click.option(
     "--crowd",
-    type=click.FloatRange(0),
+    type=click.FloatRange(0, 10),
     default=0.02,
     show_default=True,
     help="Size of the simulated public: 1 is the first real session (150,000 views), 0 is none.",
