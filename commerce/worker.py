@@ -160,7 +160,7 @@ class Worker:
         self.listener = Listener(settings)
         self.relay = Relay(topics(self.newsroom, self.pictures.moved, self.pictures.outlets))
         self.ingest = Ingest(self.bus, self.name)
-        self.leading = False
+        self.leads_since: float | None = None
         self.jobs = jobs_of(settings, self.pictures)
         self.assembler = replays.Assembler(self.pictures, settings)
         self.rehearsals = rehearsal.Crowd(settings, self.bus)
@@ -215,18 +215,18 @@ class Worker:
         await following.keep_telling(self.settings)
 
     async def _note_leading(self) -> None:
-        self.leading = True
+        self.leads_since = time.time()
         self._changed.set()
         try:
             await asyncio.Event().wait()
         finally:
-            self.leading = False
+            self.leads_since = None
             self._changed.set()
 
     async def _beat(self) -> None:
         while True:
             try:
-                figures = {"leading": self.leading, "ticked_at": self.ticker.ticked_at}
+                figures = {"leads_since": self.leads_since, "ticked_at": self.ticker.ticked_at}
                 await heartbeat.beat(self.name, figures)
             except Exception as error:
                 log.warning("no_heartbeat", error=repr(error)[:200])

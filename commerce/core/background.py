@@ -20,7 +20,8 @@ class Background(msgspec.Struct, kw_only=True):
     """Processes heard within `heartbeat.SILENT_S`."""
     leading: int
     tick_age_s: float | None
-    """Since the counts of all rooms were last told, as far as the leader's last heartbeat knew."""
+    """Since the counts of all rooms were last told, as far as the leader's last heartbeat knew; of one that
+    has told none yet, since it leads."""
     news_waiting: int
     news_late_s: float
     """How long the oldest undelivered news has been due."""
@@ -35,8 +36,9 @@ _LOOK = text(f"""
         WHERE name LIKE 'worker@%' AND seen_at > now() - interval '{heartbeat.SILENT_S} s'
     )
     SELECT (SELECT count(*) FROM worker) AS workers,
-        (SELECT count(*) FROM worker WHERE (figures->>'leading')::boolean) AS leading,
-        (SELECT extract(epoch FROM now())::float8 - max((figures->>'ticked_at')::float8) FROM worker)
+        (SELECT count(*) FROM worker WHERE figures->>'leads_since' IS NOT NULL) AS leading,
+        (SELECT extract(epoch FROM now())::float8
+            - max(greatest((figures->>'ticked_at')::float8, (figures->>'leads_since')::float8)) FROM worker)
             AS tick_age_s,
         count(*) FILTER (WHERE dead_at IS NULL) AS news_waiting,
         coalesce(extract(epoch FROM now() - min(due_at) FILTER (WHERE dead_at IS NULL)), 0)::float8
@@ -61,9 +63,8 @@ def _troubles(seen: Background) -> Iterator[str]:
         yield f"no worker was heard for {heartbeat.SILENT_S} s: counts stand still, news is not delivered"
     elif not seen.leading:
         yield "no worker leads: counts stand still, nothing expires"
-    elif seen.tick_age_s is None or seen.tick_age_s > TICK_LATE_S:
-        age = "never" if seen.tick_age_s is None else f"{seen.tick_age_s:.0f} s ago"
-        yield f"the counts of live sessions were told {age}"
+    elif seen.tick_age_s is not None and seen.tick_age_s > TICK_LATE_S:
+        yield f"the counts of live sessions were last told {seen.tick_age_s:.0f} s ago"
     if seen.news_late_s > NEWS_LATE_S:
         yield f"{seen.news_waiting} news wait, the oldest for {seen.news_late_s:.0f} s"
     if seen.news_dead:

@@ -70,11 +70,11 @@ async def test_a_commune_writes_the_province_returns_it_is_mended_approved_and_f
 
     # Approved: frozen, with who did what, and as a paper.
     await province.reload()
-    await expect(province.get_by_text("Đường truyền yếu ở buôn Cao Thành.")).to_be_visible()
+    await expect(province.get_by_text("Đường truyền yếu ở buôn Cao Thành.").first).to_be_visible()
     await province.get_by_role("button", name="Duyệt, chốt số liệu").click()
     await expect(province.locator(".badge", has_text="Đã duyệt")).to_be_visible()
-    await expect(province.get_by_text("bản 2")).to_be_visible()
-    steps = await province.locator("section[aria-labelledby=h-way] li").all_inner_texts()
+    await expect(province.get_by_text("bản 2").first).to_be_visible()
+    steps = await province.locator("section[aria-labelledby=h-way] > ul:not(.small) > li").all_inner_texts()
     assert [
         next(state for state in ("Chờ tỉnh duyệt", "Tỉnh trả lại", "Đã duyệt") if state in step)
         for step in steps
