@@ -34,6 +34,8 @@ const TRY_PICTURE_MOST_MS = 600_000;
 const HOLDS_MS = 60_000; // a picture that lasted so long was not in vain
 const RETRY_MS = [500, 1000, 2000, 4000];
 const FAR_BEHIND_S = 20; // then to the edge with a leap, not by playing faster
+const BEHIND_S = 1.5; // behind where we mean to be
+const FASTER = 1.08;
 
 export const WORDS = {
   waiting: "Đường truyền của người bán đang gián đoạn. Hình sẽ tự chạy lại.",
@@ -57,6 +59,8 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
   let failures = 0;
   let retry = 0;
   let stalledAt = 0;
+  let stalledBusy = false;
+  let hurrying = false;
   let bytes = 0;
   let bytesSince = 0;
   let tryPicture = 0;
@@ -198,10 +202,11 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
     change({ phase: "ended", note: null });
   }
 
-  // Did the picture stop because the line is too thin, or because nothing is sent?
+  // Did the picture stop because our line is too thin, or because nothing is sent? Only a thin line is busy then.
   function stalled() {
     if (stalledAt) return;
     stalledAt = performance.now();
+    stalledBusy = loading;
     setTimeout(() => {
       if (stalledAt) waiting();
     }, 1500);
@@ -212,11 +217,10 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
     stalledAt = 0;
     change({ phase: "playing" });
     if (state.note?.code === "waiting") standing();
-    if (length < STALL_MS || !hls || !live) return;
+    if (length < STALL_MS || !stalledBusy || !hls || !live) return;
     const now = Date.now();
     stalls.push(now);
     while (stalls[0] < now - WINDOW_MS) stalls.shift();
-    if (atTheEdge()) return; // we had all there was: the host's line, not ours
     if (state.kind === "ll" && stalls.length >= STALLS_FOR_PLAIN) {
       remember("plain", "1");
       stalls.length = 0;
@@ -238,10 +242,14 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
     else lately.shift();
   }
 
-  function atTheEdge() {
-    const details = hls.latestLevelDetails;
-    if (!details) return true;
-    return details.edge - video.currentTime < 2 * details.targetduration;
+  // A break of the host's line leaves us behind by as long as it lasted, and hls.js would leave it so.
+  function catchUp() {
+    const behind = live && state.kind !== "audio" ? hls.latency - (hls.targetLatency ?? hls.latency) : 0;
+    const faster = behind > BEHIND_S && (hls.mainForwardBufferInfo?.len || 0) > 2;
+    hls.config.maxLiveSyncPlaybackRate = faster ? 1 : FASTER; // at 1 it leaves the rate to us
+    if (faster) video.playbackRate = FASTER;
+    else if (hurrying) video.playbackRate = 1;
+    hurrying = faster;
   }
 
   function forceSound() {
@@ -272,6 +280,7 @@ export function attachPlayer({ video, base, live = true, words = {}, onChange = 
   const watching = setInterval(() => {
     if (!hls || video.paused) return;
     weighLine();
+    catchUp();
     if (live && hls.latency > FAR_BEHIND_S && hls.liveSyncPosition) video.currentTime = hls.liveSyncPosition;
     if (live && hls.latency) change({ latency: Math.round(hls.latency * 10) / 10 });
   }, 1000);
@@ -368,13 +377,13 @@ function settings(which, live, saving) {
   if (!live) return { ...common, startPosition: 0, maxBufferLength: 30 };
   const edge = { ...common, backBufferLength: 20, startLevel: saving ? 0 : -1 };
   // A stall makes hls.js stay further behind for good, by a second; here two of them choose another kind instead.
-  if (which === "ll") return { ...edge, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.08, liveSyncOnStallIncrease: 0.2 };
+  if (which === "ll") return { ...edge, lowLatencyMode: true, maxLiveSyncPlaybackRate: FASTER, liveSyncOnStallIncrease: 0.2 };
   return {
     ...edge,
     lowLatencyMode: false,
     liveSyncDurationCount: 2, // segments behind the edge; both, or hls.js keeps its own distance
     liveMaxLatencyDurationCount: 8,
-    maxLiveSyncPlaybackRate: 1.05,
+    maxLiveSyncPlaybackRate: FASTER,
   };
 }
 

@@ -74,7 +74,7 @@ class FaultyLine:
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, upwards: bool) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(16_384):
+            while data := await reader.read(2_048 if upwards and self.bytes_per_s else 16_384):
                 await self._flowing.wait()
                 if upwards and self.bytes_per_s:
                     await asyncio.sleep(len(data) / self.bytes_per_s)

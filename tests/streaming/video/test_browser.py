@@ -203,7 +203,7 @@ async def test_a_killed_process_loses_nothing(market: Site, video: VideoProcess,
 
 
 async def test_a_thin_line_makes_the_picture_smaller(market: Site, video: VideoProcess, session: str) -> None:
-    market.line.bytes_per_s = 12_000
+    market.line.bytes_per_s = 16_000
     page = await market.page(f"/host.html?session={session}", host=True)
     await page.evaluate("cast.prepare()")
     await page.evaluate("cast.measure()")
