@@ -96,17 +96,18 @@ async def test_ordering_works_without_scripts(phone: OpenPhone, market: Market) 
     await plain.close()
 
 
-async def test_wrong_input_names_the_fields_and_changes_nothing(phone: OpenPhone, market: Market) -> None:
+async def test_wrong_input_names_the_fields_and_changes_nothing(phone: OpenPhone) -> None:
     page = await phone()
+    answers: list[int] = []  # the crowd orders beside us, so what is left in stock says nothing
+    page.on("response", lambda it: answers.append(it.status) if it.url.endswith("/orders") else None)
     await page.goto(f"/live/{SESSION}")
-    before: Any = (await api(market, f"/live-sessions/{SESSION}"))["snapshot"]
     await page.tap("#buybar-buy")
     await page.fill("#f-phone", "12")
     await page.tap("#place")
     await expect(page.locator(".fault").first).to_be_visible()
     await shot(page, "order-faults")
-    after: Any = (await api(market, f"/live-sessions/{SESSION}"))["snapshot"]
-    assert after["stock"] == before["stock"]
+    assert all(status == 422 for status in answers), "nothing was placed"
+    await expect(page).to_have_url(re.compile(f"/live/{SESSION}"))
 
 
 async def test_search_forgives_missing_tones(phone: OpenPhone) -> None:
