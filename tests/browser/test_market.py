@@ -98,7 +98,7 @@ async def test_ordering_works_without_scripts(phone: OpenPhone, market: Market) 
 
 async def test_wrong_input_names_the_fields_and_changes_nothing(phone: OpenPhone) -> None:
     page = await phone()
-    answers: list[int] = []  # the crowd orders beside us, so what is left in stock says nothing
+    answers: list[int] = []  # an order of a moment ago may still be on its way into the stock that is shown
     page.on("response", lambda it: answers.append(it.status) if it.url.endswith("/orders") else None)
     await page.goto(f"/live/{SESSION}")
     await page.tap("#buybar-buy")
