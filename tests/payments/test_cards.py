@@ -355,7 +355,7 @@ async def test_no_transaction_is_open_while_the_card_company_is_asked(
     assert {used for _, used in asked} == {0}
     async with sessions.begin() as db:
         await db.execute(text("SELECT 1"))
-        assert connections_in_use() == 1, "it would be seen"
+        assert connections_in_use() >= 1, "it would be seen, beside what the notice of the refund uses"
 
 
 def connections_in_use() -> int:

@@ -102,15 +102,15 @@ async def test_every_job_runs_on_an_empty_market(sessions: Sessions) -> None:
 
 
 async def test_a_silent_process_is_not_counted_as_alive(sessions: Sessions) -> None:
-    await heartbeat.beat("worker@a:1", {"leading": True})
-    await heartbeat.beat("worker@b:2", {"leading": False})
-    await heartbeat.beat("worker@b:2", {"leading": True})
+    await heartbeat.beat("worker@a:1", {"leads_since": 1.0})
+    await heartbeat.beat("worker@b:2", {"leads_since": None})
+    await heartbeat.beat("worker@b:2", {"leads_since": 1.0})
     async with sessions.begin() as db:
         await db.execute(
             text("UPDATE heartbeat SET seen_at = now() - interval '1 minute' WHERE name = 'worker@a:1'")
         )
         beats = await heartbeat.alive(db, "worker")
-    assert [(beat.name, beat.figures) for beat in beats] == [("worker@b:2", {"leading": True})]
+    assert [(beat.name, beat.figures) for beat in beats] == [("worker@b:2", {"leads_since": 1.0})]
     async with sessions.begin() as db:
         await db.execute(text("UPDATE heartbeat SET seen_at = now() - interval '2 days'"))
     await heartbeat.beat("worker@c:3", {})

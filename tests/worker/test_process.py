@@ -54,7 +54,7 @@ async def test_workers_share_the_work_and_outlive_each_other(
                 async with asyncio.timeout(20):
                     while len(beats := await alive(sessions)) < 2:  # noqa: ASYNC110 - other processes
                         await asyncio.sleep(0.1)
-                leading = [beat.name for beat in beats if beat.figures["leading"]]
+                leading = [beat.name for beat in beats if beat.figures["leads_since"]]
                 assert leading == [f"worker@{os.uname().nodename}:{first.pid}"]
 
                 first.send_signal(signal.SIGKILL)

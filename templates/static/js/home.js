@@ -55,9 +55,9 @@ locate.addEventListener("click", () => {
 });
 
 addEventListener("load", () => {
-  const near = kept("near");
-  if (near && !commune.value && form.closest("section")) {
-    commune.value = near;
+  // What is shown decides, not the list: after a reload the browser has put the list back by itself.
+  commune.value ||= kept("near");
+  if (commune.value && !shown.querySelector("[data-here]") && form.closest("section")) {
     commune.dispatchEvent(new Event("change", { bubbles: true }));
   }
   showFollowed();
