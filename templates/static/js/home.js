@@ -29,6 +29,11 @@ new MutationObserver(() => {
   drawBells(shown);
 }).observe(shown, { childList: true });
 
+/** Asks by itself, not by an event on the form: htmx takes the page's forms up only some time after it is loaded. */
+function showNear(where) {
+  window.htmx.ajax("GET", `/near?${new URLSearchParams(where)}`, { target: "#near-shown" });
+}
+
 async function drawBells(root) {
   const { draw } = await import("./following.js");
   draw(root);
@@ -43,7 +48,7 @@ locate.addEventListener("click", () => {
       locate.removeAttribute("aria-busy");
       // Two places after the point are about a kilometre: enough to find the commune, too coarse for a house.
       const point = { lat: coords.latitude.toFixed(2), lon: coords.longitude.toFixed(2) };
-      window.htmx.ajax("GET", `/near?${new URLSearchParams(point)}`, { target: "#near-shown" });
+      showNear(point);
     },
     () => {
       locate.removeAttribute("aria-busy");
@@ -58,7 +63,7 @@ addEventListener("load", () => {
   // What is shown decides, not the list: after a reload the browser has put the list back by itself.
   commune.value ||= kept("near");
   if (commune.value && !shown.querySelector("[data-here]") && form.closest("section")) {
-    commune.dispatchEvent(new Event("change", { bubbles: true }));
+    showNear({ commune: commune.value });
   }
   showFollowed();
 });
